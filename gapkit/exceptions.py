@@ -1,0 +1,34 @@
+"""Errors and warnings: every message names the value, the rule and the remedy."""
+
+__all__ = [
+    "ConfigError",
+    "InvalidLabelError",
+    "InvalidStructureError",
+    "LabelWarning",
+    "ModelFormatError",
+    "NumericalWarning",
+]
+
+
+class InvalidStructureError(ValueError):
+    """A structure that no model can be evaluated on: overlapping atoms, NaN positions, an unknown species."""
+
+
+class InvalidLabelError(ValueError):
+    """An energy, force or stress label that is missing, not finite, of the wrong shape, or contradicts another."""
+
+
+class ModelFormatError(ValueError):
+    """A file that is not a gapkit model, is damaged, or was written by a newer gapkit."""
+
+
+class ConfigError(ValueError):
+    """A configuration with an unknown key or a value of the wrong kind."""
+
+
+class LabelWarning(UserWarning):
+    """Labels that were used only in part, e.g. frames without forces or an undetermined atomic energy."""
+
+
+class NumericalWarning(UserWarning):
+    """A numerical event that was counted and handled: a clipped variance, a dropped sparse point."""

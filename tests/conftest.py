@@ -1,0 +1,73 @@
+"""Fixtures: rattled, sheared two-species structures with labels, periodic in three and in two directions."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+from hypothesis import settings
+
+settings.register_profile("default", deadline=None, derandomize=True, max_examples=40)
+settings.load_profile("default")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "shared_data" in getattr(item, "fixturenames", ()) and not SHARED.is_dir():
+            item.add_marker(pytest.mark.skip(reason=f"{SHARED} is not here"))
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    return SHARED
+
+
+def labelled(atoms: Atoms) -> Atoms:
+    atoms = atoms.copy()
+    atoms.calc = EMT()
+    results = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces()}
+    if atoms.cell.rank == 3 and atoms.pbc.any():
+        results["stress"] = atoms.get_stress()
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    return atoms
+
+
+def copper_gold(seed: int, pbc=(True, True, False), n: int = 4) -> Atoms:
+    """Rattled and sheared fcc cell of Cu and Au; the composition varies with the seed."""
+    rng = np.random.default_rng(seed)
+    atoms = bulk("Cu", cubic=True, a=3.85)
+    if n == 8:
+        atoms = atoms.repeat((2, 1, 1))
+    atoms.symbols = (["Cu", "Au"] * len(atoms))[: len(atoms)]
+    if seed % 3 == 1:
+        atoms.symbols[1] = "Cu"
+    atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.08 * rng.uniform(-1, 1, (3, 3))), scale_atoms=True)
+    atoms.positions += rng.normal(0.0, 0.12, atoms.positions.shape)
+    atoms.pbc = pbc
+    if not atoms.pbc.all():
+        atoms.cell[2] *= 2.0
+    return atoms
+
+
+@pytest.fixture(scope="session")
+def alloy() -> list[Atoms]:
+    """Ten labelled Cu-Au frames: periodic T T F and T T T, 4 and 8 atoms, two configuration types."""
+    frames = [labelled(copper_gold(seed, pbc=(True, True, bool(seed % 2)), n=4 + 4 * (seed % 3 == 0))) for seed in range(10)]
+    for k, atoms in enumerate(frames):
+        atoms.info["config_type"] = "slab" if not atoms.pbc[2] else "bulk"
+        atoms.info["number"] = k
+    return frames
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_cache(tmp_path_factory):
+    """Leave the user's compiled loops in place: they are valid by their hash."""
+    os.environ.setdefault("MPLCONFIGDIR", str(tmp_path_factory.mktemp("matplotlib")))
