@@ -1,0 +1,49 @@
+"""The loops that run where the arrays are: the only chooser between `_cpu` and (later) `_cuda`.
+
+Loops are imported at first use, so that ``import gapkit`` does not pull in Numba.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import lru_cache
+from types import ModuleType
+
+__all__ = ["pair_ops", "row_ops", "soap_ops"]
+
+
+@lru_cache(maxsize=1)
+def _announce_compilation() -> None:
+    """Say why the first call on a machine takes long."""
+    from . import _cpu
+
+    if not _cpu.cache_is_writable():
+        where = f"cannot be kept: {_cpu.cache_folder()} is not writable. Set NUMBA_CACHE_DIR to a folder that is"
+        print(f"gapkit: compiling its loops (up to 30 s at every start; they {where}) ...", file=sys.stderr, flush=True)
+    elif _cpu.cache_is_empty():
+        where = f"kept in {_cpu.cache_folder()}"
+        print(f"gapkit: compiling its loops for this machine, once (up to 30 s, {where}) ...", file=sys.stderr, flush=True)
+
+
+def pair_ops() -> ModuleType:
+    """Loops over pairs: full list, moved atoms, gathered forces and virials."""
+    _announce_compilation()
+    from ._cpu import pairs
+
+    return pairs
+
+
+def soap_ops() -> ModuleType:
+    """SOAP loops: expansion, power spectrum, adjoints, Jacobian."""
+    _announce_compilation()
+    from ._cpu import soap
+
+    return soap
+
+
+def row_ops() -> ModuleType:
+    """Loops that assemble the rows of a fit."""
+    _announce_compilation()
+    from ._cpu import rows
+
+    return rows

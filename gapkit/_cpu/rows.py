@@ -1,0 +1,103 @@
+"""Loops that assemble the rows of a fit from blocks of environments.
+
+Array names end with their axes: e environment, p pair, i atom, t structure, c Cartesian, v Voigt component, f feature,
+m sparse point, r row.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import prange
+from numpy.typing import NDArray
+
+from . import njit
+
+__all__ = ["add_gradient_rows", "centre_and_strain"]
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+_COLUMNS = 64  # sparse points per parallel task: 512 bytes, each task owns its columns of every row
+
+
+@njit(parallel=True)
+def centre_and_strain(first: Index, vector_pc: Array, jacobian_pcf: Array, out_ekf: Array) -> None:
+    """Sums of the Jacobian over the pairs of an environment.
+
+    ``out[e, 0:3]``: dx/d(-r_centre); ``out[e, 3:9]``: dx/d(strain), Voigt order, symmetrised (D_a J_b + D_b J_a) / 2.
+    """
+    for e in prange(first.size - 1):
+        out_ekf[e] = 0.0
+        for p in range(first[e], first[e + 1]):
+            dx, dy, dz = vector_pc[p, 0], vector_pc[p, 1], vector_pc[p, 2]
+            for f in range(jacobian_pcf.shape[2]):
+                jx, jy, jz = jacobian_pcf[p, 0, f], jacobian_pcf[p, 1, f], jacobian_pcf[p, 2, f]
+                out_ekf[e, 0, f] += jx
+                out_ekf[e, 1, f] += jy
+                out_ekf[e, 2, f] += jz
+                out_ekf[e, 3, f] += dx * jx
+                out_ekf[e, 4, f] += dy * jy
+                out_ekf[e, 5, f] += dz * jz
+                out_ekf[e, 6, f] += 0.5 * (dy * jz + dz * jy)
+                out_ekf[e, 7, f] += 0.5 * (dx * jz + dz * jx)
+                out_ekf[e, 8, f] += 0.5 * (dx * jy + dy * jx)
+
+
+@njit(parallel=True)
+def add_gradient_rows(
+    first: Index,
+    atom_e: Index,
+    neighbour_p: Index,
+    structure_i: Index,
+    force_row_i: Index,
+    stress_row_t: Index,
+    volume_t: Array,
+    slope_em: Array,
+    self_slope_em: Array,
+    pair_pcm: Array,
+    self_pair_pc: Array,
+    sum_ekm: Array,
+    self_sum_ek: Array,
+    column: int,
+    force_rm: Array,
+    stress_rm: Array,
+) -> None:
+    """Add dk/d(...) = A (J s) + B (J x) of a block of environments to the force (-dE/dr) and stress (dE/dstrain / V) rows.
+
+    pair_pcm = J_p s_m and sum_ekm = (sums of `centre_and_strain`) s_m; self_pair_pc, self_sum_ek: the same with x
+    in place of s; an empty ``self_slope_em`` stands for B = 0.  A row index of -1 means that there is no such label.
+    """
+    n_columns = slope_em.shape[1]
+    with_self = self_slope_em.size > 0
+    for task in prange((n_columns + _COLUMNS - 1) // _COLUMNS):
+        start = task * _COLUMNS
+        stop = min(n_columns, start + _COLUMNS)
+        for e in range(first.size - 1):
+            i = atom_e[e]
+            for p in range(first[e], first[e + 1]):
+                row = force_row_i[neighbour_p[p]]
+                if row >= 0:
+                    for c in range(3):
+                        for m in range(start, stop):
+                            force_rm[row + c, column + m] -= slope_em[e, m] * pair_pcm[p, c, m]
+                        if with_self:
+                            for m in range(start, stop):
+                                force_rm[row + c, column + m] -= self_slope_em[e, m] * self_pair_pc[p, c]
+            row = force_row_i[i]
+            if row >= 0:
+                for c in range(3):
+                    for m in range(start, stop):
+                        force_rm[row + c, column + m] += slope_em[e, m] * sum_ekm[e, c, m]
+                    if with_self:
+                        for m in range(start, stop):
+                            force_rm[row + c, column + m] += self_slope_em[e, m] * self_sum_ek[e, c]
+            t = structure_i[i]
+            row = stress_row_t[t]
+            if row >= 0:
+                inverse = 1.0 / volume_t[t]
+                for v in range(6):
+                    for m in range(start, stop):
+                        stress_rm[row + v, column + m] += slope_em[e, m] * sum_ekm[e, 3 + v, m] * inverse
+                    if with_self:
+                        for m in range(start, stop):
+                            stress_rm[row + v, column + m] += self_slope_em[e, m] * self_sum_ek[e, 3 + v] * inverse

@@ -1,0 +1,23 @@
+"""Scalar functions shared by the CPU loops and the CUDA kernels.
+
+They are lazy ``@njit`` functions: no signature, no allocation, no exception, no trigonometry, scratch space passed in by
+the caller.  A CUDA kernel can then call the very same function (see numba-cuda on device functions), and the loops of
+``gapkit._cpu`` inline them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import numba
+
+__all__ = ["device_function"]
+
+_F = TypeVar("_F", bound=Callable[..., object])
+
+
+def device_function(function: _F) -> _F:
+    """Compile lazily, for whoever calls it; caching is the caller's (its object code contains this function)."""
+    compiled: _F = numba.njit(error_model="numpy")(function)
+    return compiled
