@@ -1,0 +1,291 @@
+r"""Kernels between feature vectors that depend on x·x, x·s and s·s alone, with their slopes.
+
+For such a kernel the derivative has the form
+
+.. math:: \partial k(x, s) / \partial x = A \, s + B \, x
+
+with two scalars per pair (x, s).  The form is closed under sums (A and B add) and products (A = A₁k₂ + k₁A₂, B alike), so
+that forces and stresses need nothing else from a kernel, whatever it is made of.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.gaussian_process.kernels import Hyperparameter
+from sklearn.gaussian_process.kernels import Kernel as SklearnKernel
+
+from .._validation import check_real
+
+__all__ = ["KERNELS", "Constant", "Kernel", "Product", "Sum"]
+
+Array = NDArray[np.float64]
+
+KERNELS: dict[str, type[Kernel]] = {}
+"""Every kernel class by name: what a model file may refer to."""
+
+
+class Kernel(SklearnKernel):  # type: ignore[misc]
+    """Base class.  A subclass writes `of_products` and `slopes_of_products`; `+` and `*` combine kernels and numbers.
+
+    It is a scikit-learn kernel too (``theta``, ``bounds``, ``get_params``, ``clone_with_theta``), usable in scikit-learn's
+    own Gaussian-process estimators.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        KERNELS[cls.__name__] = cls
+
+    def check_parameters(self) -> None:
+        """Raise ValueError or TypeError if a parameter is out of its range."""
+
+    @abstractmethod
+    def of_products(self, xs: Array, xx: Array, ss: Array) -> Array:
+        """Kernel values from scalar products.
+
+        Parameters
+        ----------
+        xs : ndarray of shape (n, m)
+            x·s of every pair.
+        xx : ndarray of shape (n, 1)
+            x·x.
+        ss : ndarray of shape (1, m)
+            s·s.
+
+        Returns
+        -------
+        ndarray of shape (n, m)
+        """
+
+    @abstractmethod
+    def slopes_of_products(self, xs: Array, xx: Array, ss: Array) -> tuple[Array, Array, Array | None]:
+        """Kernel value, A and B (None for 0) from scalar products; same arguments as `of_products`."""
+
+    def __call__(self, X: Array, Y: Array | None = None, eval_gradient: bool = False) -> Any:
+        """Kernel matrix k(X, Y).
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, n_features)
+            Left feature vectors.
+        Y : ndarray of shape (m, n_features), optional
+            Right feature vectors; default X.
+        eval_gradient : bool, default False
+            Also return the derivative with respect to ``theta`` (only with Y=None).
+
+        Returns
+        -------
+        ndarray of shape (n, m), and of shape (n, n, n_theta) if ``eval_gradient``
+        """
+        X = np.atleast_2d(X)
+        if eval_gradient and Y is not None:
+            raise ValueError("`eval_gradient` must be False when Y is given; got True.")
+        Y = X if Y is None else np.atleast_2d(Y)
+        products = X @ Y.T, _squares(X)[:, None], _squares(Y)[None, :]
+        if not eval_gradient:
+            return self.of_products(*products)
+        return self.of_products(*products), self.theta_gradient(*products)
+
+    def theta_gradient(self, xs: Array, xx: Array, ss: Array) -> Array:
+        """Derivative with respect to ``theta`` (logarithms), shape (n, m, n_theta); default: no hyperparameter."""
+        return np.empty((*xs.shape, 0))
+
+    def diag(self, X: Array) -> Array:
+        """k(x, x) of each row of X, shape (n,)."""
+        square = _squares(np.atleast_2d(X))[:, None]
+        return self.of_products(square, square, square)[:, 0]
+
+    def slopes(self, X: Array, S: Array) -> tuple[Array, Array]:
+        """A and B of ∂k(x, s)/∂x = A s + B x.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, n_features)
+            Where the derivative is taken.
+        S : ndarray of shape (m, n_features)
+            Fixed feature vectors.
+
+        Returns
+        -------
+        A, B : ndarrays of shape (n, m)
+        """
+        _, a, b = self.slopes_of_products(X @ S.T, _squares(X)[:, None], _squares(S)[None, :])
+        return a, np.zeros_like(a) if b is None else b
+
+    def value_and_slopes(self, X: Array, S: Array) -> tuple[Array, Array, Array | None]:
+        """Kernel value, A, and B (None where it is 0) with one matrix product."""
+        return self.slopes_of_products(X @ S.T, _squares(X)[:, None], _squares(S)[None, :])
+
+    def is_stationary(self) -> bool:
+        """Whether k depends on x - s alone."""
+        return False
+
+    def __add__(self, other: object) -> Sum:
+        return Sum(self, _as_kernel(other))
+
+    def __radd__(self, other: object) -> Sum:
+        return Sum(_as_kernel(other), self)
+
+    def __mul__(self, other: object) -> Product:
+        return Product(self, _as_kernel(other))
+
+    def __rmul__(self, other: object) -> Product:
+        return Product(_as_kernel(other), self)
+
+    def __pow__(self, other: object) -> Any:
+        raise TypeError("Kernels of gapkit have no power; multiply them, or use DotProduct(zeta).")
+
+    def __repr__(self) -> str:
+        # scikit-learn prints logarithms of hyperparameters
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.get_params(deep=False).items())})"
+
+
+def _squares(X: Array) -> Array:
+    result: Array = np.einsum("nf,nf->n", X, X)
+    return result
+
+
+def _as_kernel(value: object) -> Kernel:
+    if isinstance(value, Kernel):
+        return value
+    if isinstance(value, (int, float)):
+        return Constant(float(value))
+    raise TypeError(f"A gapkit kernel combines with gapkit kernels and numbers; got {type(value).__name__}.")
+
+
+class Constant(Kernel):
+    """The same covariance between all environments.
+
+    Parameters
+    ----------
+    value : float, default 1.0
+        Covariance, above 0.
+    """
+
+    def __init__(self, value: float = 1.0) -> None:
+        self.value = value
+
+    @property
+    def hyperparameter_value(self) -> Hyperparameter:
+        """Free parameter, for scikit-learn."""
+        return Hyperparameter("value", "numeric", (1e-5, 1e5))
+
+    def check_parameters(self) -> None:
+        """Raise ValueError or TypeError if a parameter is out of its range."""
+        check_real("value", self.value, above=0.0)
+
+    def of_products(self, xs: Array, xx: Array, ss: Array) -> Array:
+        """Kernel values from scalar products."""
+        return np.full_like(xs, self.value)
+
+    def slopes_of_products(self, xs: Array, xx: Array, ss: Array) -> tuple[Array, Array, Array | None]:
+        """Kernel value, A and B from scalar products."""
+        return np.full_like(xs, self.value), np.zeros_like(xs), None
+
+    def theta_gradient(self, xs: Array, xx: Array, ss: Array) -> Array:
+        """Derivative with respect to log(value)."""
+        return np.full((*xs.shape, 1), self.value)
+
+    def is_stationary(self) -> bool:
+        """Whether k depends on x - s alone."""
+        return True
+
+
+class _Pair(Kernel):
+    """Two kernels in one; parameters are named k1, k2, k1__... as scikit-learn does."""
+
+    def __init__(self, k1: Kernel, k2: Kernel) -> None:
+        self.k1 = k1
+        self.k2 = k2
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters by name, those of the two kernels included if ``deep``."""
+        params: dict[str, Any] = {"k1": self.k1, "k2": self.k2}
+        if deep:
+            for name, kernel in (("k1", self.k1), ("k2", self.k2)):
+                params.update((f"{name}__{key}", value) for key, value in kernel.get_params().items())
+        return params
+
+    @property
+    def hyperparameters(self) -> list[Hyperparameter]:
+        """Free parameters of both kernels, for scikit-learn."""
+        return [
+            Hyperparameter(f"{name}__{h.name}", h.value_type, h.bounds, h.n_elements)
+            for name, kernel in (("k1", self.k1), ("k2", self.k2))
+            for h in kernel.hyperparameters
+        ]
+
+    def check_parameters(self) -> None:
+        """Raise ValueError or TypeError if a parameter is out of its range."""
+        self.k1.check_parameters()
+        self.k2.check_parameters()
+
+    def is_stationary(self) -> bool:
+        """Whether k depends on x - s alone."""
+        return self.k1.is_stationary() and self.k2.is_stationary()
+
+
+class Sum(_Pair):
+    """k1 + k2.
+
+    Parameters
+    ----------
+    k1, k2 : Kernel
+        The terms.
+    """
+
+    def of_products(self, xs: Array, xx: Array, ss: Array) -> Array:
+        """Kernel values from scalar products."""
+        return self.k1.of_products(xs, xx, ss) + self.k2.of_products(xs, xx, ss)
+
+    def slopes_of_products(self, xs: Array, xx: Array, ss: Array) -> tuple[Array, Array, Array | None]:
+        """Kernel value, A and B from scalar products."""
+        v1, a1, b1 = self.k1.slopes_of_products(xs, xx, ss)
+        v2, a2, b2 = self.k2.slopes_of_products(xs, xx, ss)
+        return v1 + v2, a1 + a2, _add(b1, b2)
+
+    def theta_gradient(self, xs: Array, xx: Array, ss: Array) -> Array:
+        """Derivative with respect to the logarithms of all hyperparameters."""
+        return np.concatenate([self.k1.theta_gradient(xs, xx, ss), self.k2.theta_gradient(xs, xx, ss)], axis=2)
+
+    def __repr__(self) -> str:
+        return f"{self.k1!r} + {self.k2!r}"
+
+
+class Product(_Pair):
+    """k1 * k2.
+
+    Parameters
+    ----------
+    k1, k2 : Kernel
+        The factors.
+    """
+
+    def of_products(self, xs: Array, xx: Array, ss: Array) -> Array:
+        """Kernel values from scalar products."""
+        return self.k1.of_products(xs, xx, ss) * self.k2.of_products(xs, xx, ss)
+
+    def slopes_of_products(self, xs: Array, xx: Array, ss: Array) -> tuple[Array, Array, Array | None]:
+        """Kernel value, A and B from scalar products."""
+        v1, a1, b1 = self.k1.slopes_of_products(xs, xx, ss)
+        v2, a2, b2 = self.k2.slopes_of_products(xs, xx, ss)
+        b = _add(None if b1 is None else b1 * v2, None if b2 is None else v1 * b2)
+        return v1 * v2, a1 * v2 + v1 * a2, b
+
+    def theta_gradient(self, xs: Array, xx: Array, ss: Array) -> Array:
+        """Derivative with respect to the logarithms of all hyperparameters."""
+        v1, v2 = self.k1.of_products(xs, xx, ss), self.k2.of_products(xs, xx, ss)
+        g1, g2 = self.k1.theta_gradient(xs, xx, ss), self.k2.theta_gradient(xs, xx, ss)
+        return np.concatenate([g1 * v2[:, :, None], v1[:, :, None] * g2], axis=2)
+
+    def __repr__(self) -> str:
+        return " * ".join(f"({k!r})" if isinstance(k, Sum) else repr(k) for k in (self.k1, self.k2))
+
+
+def _add(a: Array | None, b: Array | None) -> Array | None:
+    if a is None:
+        return b
+    return a if b is None else a + b

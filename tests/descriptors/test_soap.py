@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from dscribe.descriptors import SOAP as DscribeSOAP
+from numpy.testing import assert_allclose
+from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from gapkit.descriptors import SOAP
+from gapkit.descriptors.radial import gto_table, hard_reach
+from gapkit.exceptions import InvalidStructureError
+from gapkit.neighbors import NeighborList
+from gapkit.testing import example_structures
+from tests.reference.soap import cutoff, gto, soap
+
+
+def rattled_oxide(pbc) -> Atoms:
+    """Triclinic MgO whose cell is shorter than the cutoff; all atoms inside the cell, as dscribe needs."""
+    rng = np.random.default_rng(0)
+    atoms = bulk("MgO", "rocksalt", a=4.21, cubic=True)
+    atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.1 * rng.uniform(-1, 1, (3, 3))), scale_atoms=True)
+    atoms.positions += 0.9 + rng.normal(0.0, 0.1, atoms.positions.shape)
+    atoms.wrap()
+    atoms.pbc = pbc
+    return atoms
+
+
+# dscribe's own error through its basis in double precision (reference: 5e-13 to 2e-10 up to n_max 8, 1e-8 at 10): ten times
+@pytest.mark.parametrize(
+    ("r_cut", "n_max", "l_max", "sigma", "tolerance"),
+    [(5.0, 6, 6, 0.5, 1e-8), (4.0, 4, 9, 0.3, 1e-8), (3.5, 3, 20, 0.8, 1e-8), (5.0, 8, 6, 0.5, 2e-9), (5.0, 10, 4, 0.5, 1e-7)],
+)
+@pytest.mark.parametrize("pbc", [(True, True, True), (True, True, False)])
+def test_values_equal_dscribe(pbc, r_cut, n_max, l_max, sigma, tolerance):
+    atoms = rattled_oxide(pbc)
+    theirs = DscribeSOAP(species=["Mg", "O"], r_cut=r_cut, n_max=n_max, l_max=l_max, sigma=sigma, periodic=True).create(atoms)
+    ours = SOAP(r_cut, n_max, l_max, sigma, cutoff_width=None, normalize=False).fit_transform([atoms])
+    assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
+
+
+def test_values_equal_dscribe_for_three_species_in_a_molecule():
+    atoms = molecule("CH3CH2OH")
+    theirs = DscribeSOAP(species=["H", "C", "O"], r_cut=4.0, n_max=5, l_max=4, sigma=0.4).create(atoms)
+    ours = SOAP(4.0, 5, 4, 0.4, cutoff_width=None, normalize=False).fit_transform([atoms])
+    assert_allclose(ours, theirs, rtol=0, atol=1e-9 * np.abs(theirs).max())
+
+
+def test_kernel_of_normalised_vectors_is_the_overlap_of_the_power_spectra():
+    """With √2 on what stands for two elements, p·p' is the sum over all (Z n, Z' n', l), whatever the radial basis."""
+    atoms = rattled_oxide((True, True, True))
+    p = SOAP(4.0, 4, 3, normalize=False).fit_transform([atoms])
+    x = SOAP(4.0, 4, 3, normalize=True).fit_transform([atoms])
+    n, l = 4, 4
+    full = np.zeros((len(p), 2 * n, 2 * n, l))
+    f = 0
+    for s1, s2 in ((0, 0), (0, 1), (1, 1)):
+        for k in range(l):
+            for n1 in range(n):
+                for n2 in range(n1 if s1 == s2 else 0, n):
+                    full[:, s1 * n + n1, s2 * n + n2, k] = full[:, s2 * n + n2, s1 * n + n1, k] = p[:, f]
+                    f += 1
+    flat = full.reshape(len(p), -1)
+    norms = np.linalg.norm(flat, axis=1)
+    assert_allclose(x @ x.T, flat @ flat.T / np.outer(norms, norms), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("width", [1.0, 4.5, None])
+@pytest.mark.parametrize("k", range(4))
+def test_values_and_derivatives_equal_the_plain_reference(k, width):
+    atoms = example_structures()[k]
+    settings = dict(r_cut=4.5, n_max=4, l_max=3, sigma=0.5)
+    x, dx, dx_strain = soap(atoms, [11, 17], **settings, width=width)
+    fitted = SOAP(**settings, cutoff_width=width).fit([atoms])
+    neighbors = NeighborList.from_atoms([atoms], fitted.neighbor_range)
+    features = fitted.compute(neighbors, jacobian=True)
+    # 1e-9 relative: the interpolation error of the table, stated beside its number of knots
+    assert_allclose(features.values, x, rtol=0, atol=1e-10)
+    ours = np.zeros_like(dx)
+    np.add.at(ours, (neighbors.centers, neighbors.neighbors), features.jacobian)
+    np.subtract.at(ours, (neighbors.centers, neighbors.centers), features.jacobian)
+    assert_allclose(ours, dx, rtol=0, atol=1e-9 * np.abs(dx).max())
+    strain = np.zeros_like(dx_strain)
+    np.add.at(strain, neighbors.centers, neighbors.vectors[:, :, None, None] * features.jacobian[:, None])
+    assert_allclose(strain, dx_strain, rtol=0, atol=1e-9 * np.abs(dx_strain).max())
+
+
+@pytest.mark.parametrize("width", [None, 1.0, 3.0, 4.0])
+def test_table_interpolates_the_radial_functions(width):
+    table = gto_table(4.0, 5, 3, 0.4, width)
+    rng = np.random.default_rng(1)
+    from gapkit._device.radial import hermite_slopes, hermite_values, locate
+
+    largest = np.abs(table.table[:, 0]).max(axis=0).reshape(4, 5)
+    for r in rng.uniform(0.05, table.reach, 60):
+        k, u, inverse = locate(r, table.segments)
+        f, df = cutoff(r, 4.0, width)
+        for l in range(4):
+            g, dg = gto(r, l, 4.0, 5, 0.4)
+            knots = np.concatenate([table.table[k], table.table[k + 1]])[:, 5 * l : 5 * l + 5]
+            assert_allclose(np.array(hermite_values(u)) @ knots, g * f, rtol=0, atol=1e-10 * largest[l].max())
+            assert_allclose(np.array(hermite_slopes(u, inverse)) @ knots, dg * f + g * df, rtol=0, atol=1e-8 * largest[l].max())
+
+
+@pytest.mark.parametrize("n_max", [12, 16])
+def test_large_bases_where_dscribe_raises(n_max):
+    atoms = bulk("Si", cubic=True)
+    atoms.rattle(0.1, seed=0)
+    fitted = SOAP(5.0, n_max, 3).fit([atoms])
+    value = fitted.transform([atoms])
+    rotated = atoms.copy()
+    rotated.rotate(37, (1, 2, 3), rotate_cell=True)
+    assert_allclose(fitted.transform([rotated]), value, rtol=0, atol=1e-10)
+
+
+def test_orthonormal_basis_in_extended_precision():
+    """∫ g_n g_m r² dr = δ_nm for the unsmeared basis, at a size where double precision has no digit left."""
+    from gapkit.descriptors.radial import _loewdin
+
+    alpha, beta = _loewdin(5.0, 14, 2)
+    from scipy.special import gamma
+
+    overlap = gamma(3.5) / 2 * (alpha[:, None] + alpha) ** np.longdouble(-3.5)
+    assert_allclose((beta @ overlap @ beta.T).astype(float), np.eye(14), rtol=0, atol=1e-4)  # 1e-19 x cond(S) of 1e15
+
+
+def test_isolated_atom_has_a_feature_vector_and_no_gradient():
+    atoms = Atoms("Si", cell=[20] * 3, pbc=True)
+    fitted = SOAP(r_cut=4.0).fit([atoms])
+    features = fitted.compute(NeighborList.from_atoms([atoms], 4.0), jacobian=True)
+    assert_allclose(np.linalg.norm(features.values), 1.0, rtol=1e-14)
+    assert features.jacobian.shape == (0, 3, fitted.n_features)
+    assert fitted.pullback(features, features.values).shape == (0, 3)
+
+
+def test_float32_positions_give_the_same_as_their_double_values():
+    atoms = bulk("Si")
+    single = atoms.copy()
+    single.arrays["positions"] = atoms.positions.astype(np.float32)
+    double = atoms.copy()
+    double.positions = atoms.positions.astype(np.float32).astype(float)
+    fitted = SOAP(4.0, 4, 3).fit([atoms])
+    assert_allclose(fitted.transform([single]), fitted.transform([double]), rtol=0, atol=1e-14)
+
+
+def test_scikit_learn_transformer():
+    frames = [bulk("Si"), bulk("Si", cubic=True)]
+    pipeline = make_pipeline(SOAP(4.0, 3, 2), StandardScaler())
+    assert pipeline.fit_transform(frames).shape == (10, 18)
+    fitted = SOAP(4.0, 3, 2).fit(frames)
+    assert list(fitted.get_feature_names_out()[:2]) == ["soap0", "soap1"]
+    assert clone(fitted).get_params() == fitted.get_params()
+
+
+def test_species_may_be_given():
+    fitted = SOAP(4.0, 2, 1, species=["O", 12]).fit([bulk("Mg")])
+    assert fitted.species_ == [8, 12]
+    assert fitted.group_names_ == ["O", "Mg"]
+
+
+def test_unknown_species():
+    fitted = SOAP().fit([bulk("Si")])
+    with pytest.raises(InvalidStructureError, match=r"training set \(Si\); got Ge"):
+        fitted.transform([bulk("Ge")])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "message"),
+    [
+        ({"r_cut": 0.0}, ValueError, "`r_cut` must be a number above 1"),
+        ({"r_cut": 500.0}, ValueError, "`r_cut` .* at most 30; got 500.0"),
+        ({"r_cut": "5"}, TypeError, "`r_cut` must be a number"),
+        ({"r_cut": float("nan")}, ValueError, "`r_cut`"),
+        ({"n_max": 0}, ValueError, "`n_max` must be an integer of at least 1"),
+        ({"n_max": 2.5}, TypeError, "`n_max` must be an integer"),
+        ({"l_max": 21}, ValueError, "`l_max` must be an integer of at least 0 and at most 20; got 21"),
+        ({"sigma": -0.5}, ValueError, "`sigma` must be a number above 0"),
+        ({"cutoff_width": 0.0}, ValueError, "`cutoff_width` must be"),
+        ({"cutoff_width": 6.0}, ValueError, "at most 5; got 6.0. It lies inside r_cut"),
+    ],
+)
+def test_bad_parameters(parameters, error, message):
+    with pytest.raises(error, match=message):
+        SOAP(**parameters).fit([bulk("Si")])
+
+
+def test_hard_reach():
+    assert hard_reach(5.0, 0.5) == pytest.approx(5.0 + 3.71692 * 0.5, abs=1e-5)

@@ -1,0 +1,47 @@
+"""Every registered descriptor and kernel obeys the public contract."""
+
+from __future__ import annotations
+
+import pytest
+
+from gapkit.descriptors import DESCRIPTORS, SOAP
+from gapkit.kernels import KERNELS, RBF, Constant, DotProduct, Kernel
+from gapkit.kernels.base import _Pair
+from gapkit.testing import check_descriptor, check_kernel
+
+DESCRIPTOR_CASES = [
+    SOAP(4.5, 4, 3),
+    SOAP(4.0, 3, 5, 0.4, cutoff_width=4.0),
+    SOAP(3.0, 3, 2, cutoff_width=None),
+    SOAP(4.0, 3, 2, normalize=False),
+]
+KERNEL_CASES: list[Kernel] = [
+    DotProduct(1),
+    DotProduct(2),
+    DotProduct(4),
+    DotProduct(2.5),
+    RBF(0.7),
+    Constant(0.3),
+    RBF(0.5) + 0.1,
+    0.5 * DotProduct(2) * RBF(0.8),
+    (DotProduct(1) + RBF()) * DotProduct(3),
+]
+
+
+@pytest.mark.parametrize("descriptor", DESCRIPTOR_CASES, ids=repr)
+def test_descriptor(descriptor):
+    check_descriptor(descriptor)
+
+
+@pytest.mark.parametrize("kernel", KERNEL_CASES, ids=repr)
+def test_kernel(kernel):
+    check_kernel(kernel)
+
+
+def test_every_registered_class_is_covered():
+    assert {type(d).__name__ for d in DESCRIPTOR_CASES} == set(DESCRIPTORS)
+
+    def parts(kernel):
+        return {type(kernel).__name__} | (parts(kernel.k1) | parts(kernel.k2) if isinstance(kernel, _Pair) else set())
+
+    assert set().union(*map(parts, KERNEL_CASES)) == set(KERNELS) - {"_Pair"}
