@@ -1,5 +1,38 @@
-"""Gaussian approximation potentials: DFT energies, forces and stresses in; a fast, smooth, uncertainty-aware potential out."""
+"""Gaussian approximation potentials: DFT energies, forces and stresses in; a fast, smooth, uncertainty-aware potential out.
+
+A descriptor (`SOAP`) turns a structure into environments, a kernel (`DotProduct`, `RBF`) compares them, a `Term` puts the two
+together with an amplitude, and `GAPRegressor` is the sparse Gaussian process over all terms, with scikit-learn's
+``fit``, ``predict`` and ``score`` on lists of `ase.Atoms`.  `GAPCalculator` runs a fitted model in ASE.  `load` reads what
+`GAPRegressor.save` wrote.
+
+    import gapkit
+    from ase.io import read
+
+    model = gapkit.GAPRegressor([gapkit.Term(gapkit.SOAP(r_cut=5.0), gapkit.DotProduct(zeta=4))])
+    model.fit(read("train.xyz", ":"))
+    model.save("model.gap")
+    atoms.calc = gapkit.GAPCalculator(gapkit.load("model.gap"))
+
+Units are eV, Å, eV/Å and eV/Å³ everywhere, with ASE's signs and Voigt order.
+"""
 
 from ._version import __version__
+from .calculator import GAPCalculator
+from .descriptors import SOAP
+from .gp import Noise
+from .kernels import RBF, Constant, DotProduct
+from .model import GAPRegressor, Prediction, Term, load
 
-__all__ = ["__version__"]
+__all__ = [
+    "RBF",
+    "SOAP",
+    "Constant",
+    "DotProduct",
+    "GAPCalculator",
+    "GAPRegressor",
+    "Noise",
+    "Prediction",
+    "Term",
+    "__version__",
+    "load",
+]

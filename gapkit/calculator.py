@@ -1,0 +1,108 @@
+"""ASE calculator: a thin shell around a fitted model, with a neighbour list that survives small moves."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, ClassVar
+
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+from sklearn.utils.validation import check_is_fitted
+
+from ._validation import check_real
+from .model import GAPRegressor, Prediction
+from .model.prediction import STD_CHOICES, predict
+from .neighbors import NeighborList
+
+__all__ = ["GAPCalculator"]
+
+
+class GAPCalculator(Calculator):  # type: ignore[misc]
+    """Energies, forces and stress of a fitted model for ASE's molecular dynamics, optimisers and tools.
+
+    One evaluation fills every property, so that a step of molecular dynamics costs one.  What ASE has no property for,
+    the uncertainties, is in ``prediction``.
+
+    Parameters
+    ----------
+    model : GAPRegressor
+        Fitted.
+    uncertainty : None or "exact", default None
+        Whether each evaluation also gives standard deviations.
+    std : collection of {"energy", "energies"}, default both
+        Which of them.
+    skin : float, default 1.0
+        Extra range of the neighbour list, Å; it is rebuilt when an atom has moved by half of it.
+    **kwargs : dict
+        For `ase.calculators.calculator.Calculator`.
+
+    Attributes
+    ----------
+    prediction : Prediction or None
+        Everything known of the last structure.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from gapkit import GAPCalculator, GAPRegressor, SOAP, DotProduct, Term
+    >>> from gapkit.datasets import load_silicon
+    >>> model = GAPRegressor([Term(SOAP(r_cut=4.0, n_max=4, l_max=2), DotProduct(2), n_sparse=8)])
+    >>> atoms = bulk("Si")
+    >>> atoms.calc = GAPCalculator(model.fit(load_silicon(config_types=["eos"])), uncertainty="exact")
+    >>> atoms.get_forces().shape
+    (2, 3)
+    >>> atoms.calc.prediction.energy_std > 0
+    True
+    """
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
+
+    def __init__(
+        self,
+        model: GAPRegressor,
+        *,
+        uncertainty: str | None = None,
+        std: Collection[str] = STD_CHOICES,
+        skin: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_is_fitted(model, "potential_")
+        self.model = model
+        self.uncertainty = uncertainty
+        self.std = std
+        self.skin = check_real("skin", skin, at_least=0.0, remedy="It is in Å.")
+        self.prediction: Prediction | None = None
+        self._neighbors: NeighborList | None = None
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Collection[str] = ("energy",),
+        system_changes: Collection[str] = tuple(all_changes),
+    ) -> None:
+        """Evaluate the model and fill all results, whatever was asked for.
+
+        Parameters
+        ----------
+        atoms : ase.Atoms
+            The structure.
+        properties, system_changes : collections of str
+            ASE's; everything is always computed.
+        """
+        super().calculate(atoms, list(properties), list(system_changes))
+        potential = self.model.potential_
+        if self._neighbors is None:
+            self._neighbors = NeighborList.from_atoms([self.atoms], potential.neighbor_range, skin=self.skin)
+        else:
+            self._neighbors = self._neighbors.update(self.atoms)
+        (prediction,) = predict(potential, self._neighbors, uncertainty=self.uncertainty, std=self.std)
+        self.prediction = prediction
+        self.results = {
+            "energy": prediction.energy,
+            "free_energy": prediction.energy,
+            "energies": prediction.energies,
+            "forces": prediction.forces,
+        }
+        if prediction.stress is not None:  # else ASE raises PropertyNotImplementedError
+            self.results["stress"] = prediction.stress

@@ -1,0 +1,192 @@
+"""Models to files and back: estimators become plain parameters and arrays, and nothing in a file names an import."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+from scipy.linalg import lapack
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from .._version import __version__
+from ..descriptors import DESCRIPTORS, Descriptor
+from ..exceptions import ModelFormatError
+from ..gp.design import SparseTerm
+from ..gp.observations import Noise
+from ..gp.posterior import RowFactor, SparsePosterior
+from ..io import read_archive, write_archive
+from ..kernels import KERNELS, Kernel
+from .prediction import Potential
+from .terms import Term
+
+if TYPE_CHECKING:
+    from .regressor import GAPRegressor
+
+__all__ = ["load", "save"]
+
+Array = NDArray[np.float64]
+
+
+def save(model: GAPRegressor, path: str | Path, *, posterior: bool = True) -> None:
+    """Write a fitted model to a file.
+
+    Parameters
+    ----------
+    model : GAPRegressor
+        Fitted.
+    path : str or Path
+        Usually ``*.gap``; replaced only when the new file is complete.
+    posterior : bool, default True
+        False leaves out what only uncertainties and refits need, for a smaller file.
+    """
+    check_is_fitted(model, "potential_")
+    potential = model.potential_
+    arrays: dict[str, Array] = {}
+    terms = []
+    for t, (sparse, (name, _)) in enumerate(zip(potential.terms, model.named_terms(), strict=True)):
+        terms.append({"name": name, "delta": sparse.delta, "species": sparse.descriptor.species_} | _encode_parts(sparse))
+        for g, points in enumerate(sparse.points):
+            arrays[f"points_{t}_{g}"] = points
+            arrays[f"coefficients_{t}_{g}"] = potential.coefficients[t][g]
+            if posterior:
+                arrays[f"cholesky_{t}_{g}"] = _pack(sparse.cholesky[g].T)
+    document = {
+        "gapkit": __version__,
+        "units": {"energy": "eV", "length": "Å", "forces": "eV/Å", "stress": "eV/Å³"},
+        "parameters": _encode(model),
+        "terms": terms,
+        "e0": {chemical_symbols[z]: energy for z, energy in potential.e0.items()},
+        "e0_source": model.e0_source_,
+        "n_labels": model.n_labels_,
+        "versions": {"numpy": np.__version__, "scipy": scipy.__version__},
+    }
+    if posterior and potential.posterior is not None:
+        arrays["posterior_factor"] = _pack(potential.posterior.factor)
+        arrays["posterior_weights"] = potential.posterior.weights
+        document["misfit"] = potential.posterior.misfit
+        document["row_groups"] = {name: factor.n_rows for name, factor in model.factors_.items()}
+        for k, name in enumerate(model.factors_):
+            arrays[f"rows_{k}"] = _pack(model.factors_[name].triangle)
+    write_archive(path, document, arrays)
+
+
+def load(path: str | Path) -> GAPRegressor:
+    """Read a fitted model; predictions are those of the model that was saved, bit for bit.
+
+    Parameters
+    ----------
+    path : str or Path
+        File of `GAPRegressor.save`.
+
+    Returns
+    -------
+    GAPRegressor
+
+    Raises
+    ------
+    ModelFormatError
+        If the file is not a model, is damaged, or needs a newer gapkit or a descriptor that is not imported.
+    """
+    from .regressor import GAPRegressor
+
+    document, arrays = read_archive(path)
+    try:
+        model = _decode(document["parameters"])
+        if not isinstance(model, GAPRegressor):
+            raise ModelFormatError(f"{path} must hold a GAPRegressor; got {type(model).__name__}.")
+        terms, coefficients = [], []
+        column, with_posterior = 0, "posterior_factor" in arrays
+        for t, entry in enumerate(document["terms"]):
+            descriptor = _decode(entry["descriptor"])
+            descriptor.species_ = [int(z) for z in entry["species"]]
+            points, factors, columns, alphas = [], [], [], []
+            for g in range(len(descriptor.group_names_)):
+                points.append(arrays[f"points_{t}_{g}"])
+                alphas.append(arrays[f"coefficients_{t}_{g}"])
+                n = len(points[-1])
+                factors.append(_unpack(arrays[f"cholesky_{t}_{g}"], n).T if with_posterior else np.empty((0, 0)))
+                columns.append(slice(column, column + n))
+                column += n
+            terms.append(SparseTerm(descriptor, _decode(entry["kernel"]), float(entry["delta"]), points, factors, columns))
+            coefficients.append(alphas)
+        posterior, model.factors_ = None, {}
+        if with_posterior:
+            factor = np.ascontiguousarray(_unpack(arrays["posterior_factor"], column))
+            posterior = SparsePosterior(factor, arrays["posterior_weights"], float(document["misfit"]))
+            for k, (name, n_rows) in enumerate(document["row_groups"].items()):
+                model.factors_[name] = RowFactor.from_triangle(_unpack(arrays[f"rows_{k}"], column + 1), int(n_rows))
+        e0 = {chemical_symbols.index(symbol): float(energy) for symbol, energy in document["e0"].items()}
+        model.potential_ = Potential(terms, e0, coefficients, posterior)
+        model.e0_source_ = dict(document["e0_source"])
+        model.n_labels_ = dict(document["n_labels"])
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ModelFormatError(
+            f"{path} must be a complete gapkit model; {type(error).__name__}: {error}. Fit the model anew."
+        ) from error
+    return model
+
+
+def _classes() -> dict[str, type]:
+    """Every class that a file may name."""
+    from .regressor import GAPRegressor
+
+    return {**DESCRIPTORS, **KERNELS, "Term": Term, "Noise": Noise, "GAPRegressor": GAPRegressor}
+
+
+def _encode_parts(sparse: SparseTerm) -> dict[str, Any]:
+    return {"descriptor": _encode(sparse.descriptor), "kernel": _encode(sparse.kernel)}
+
+
+def _encode(value: Any) -> Any:
+    """Parameters as JSON: objects become {"class": name, "params": {...}}."""
+    if isinstance(value, (BaseEstimator, Descriptor, Kernel)):
+        params = {name: _encode(v) for name, v in value.get_params(deep=False).items()}
+        return {"class": type(value).__name__, "params": params}
+    if isinstance(value, Mapping):
+        return {"dict": [[_encode(k), _encode(v)] for k, v in value.items()]}
+    if isinstance(value, tuple):
+        return {"tuple": [_encode(v) for v in value]}
+    if isinstance(value, (list, np.ndarray)):
+        return [_encode(v) for v in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"Parameters must be numbers, text or gapkit objects to be saved; got {type(value).__name__}.")
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decode(v) for v in value]
+    if not isinstance(value, dict):
+        return value
+    if "dict" in value:
+        return {_decode(k): _decode(v) for k, v in value["dict"]}
+    if "tuple" in value:
+        return tuple(_decode(v) for v in value["tuple"])
+    known = _classes()
+    if value["class"] not in known:
+        raise ModelFormatError(
+            f"The model needs {value['class']!r}, which is not imported. Import the package that defines it, or upgrade gapkit."
+        )
+    return known[value["class"]](**{name: _decode(v) for name, v in value["params"].items()})
+
+
+def _pack(upper: Array) -> Array:
+    """Upper triangle of a square matrix as a vector, column by column."""
+    return lapack.dtrttp(upper, uplo="U")[0] if len(upper) else np.empty(0)
+
+
+def _unpack(packed: Array, n: int) -> Array:
+    """Inverse of `_pack`; Fortran order."""
+    if n == 0:
+        return np.empty((0, 0))
+    if len(packed) != n * (n + 1) // 2:
+        raise ModelFormatError(f"A triangle of {n} rows must have {n * (n + 1) // 2} elements; got {len(packed)}.")
+    return np.triu(lapack.dtpttr(n, packed, uplo="U")[0])

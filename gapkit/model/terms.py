@@ -1,0 +1,103 @@
+"""One additive term of the model: a descriptor, a kernel, an amplitude, and how its sparse points are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sklearn.base import BaseEstimator
+
+from .._validation import check_choice, check_integer, check_real, describe
+from ..descriptors import Descriptor
+from ..gp.sparsify import SELECTIONS
+from ..kernels import Kernel
+
+__all__ = ["Term", "name_terms"]
+
+
+class Term(BaseEstimator):  # type: ignore[misc]
+    """A sum of local energies delta² k(x_e, ·) over the environments of one descriptor.
+
+    Parameters
+    ----------
+    descriptor : Descriptor
+        Turns structures into environments.
+    kernel : Kernel
+        Covariance of environments at unit amplitude.
+    delta : float, default 1.0
+        Standard deviation of the energy of one environment before any data, eV.
+    n_sparse : int or dict of str to int, default 1000
+        Number of sparse points: a total, shared among the groups (centre species) in proportion to the square root of
+        their environments with at least 10 each, or a number per group.
+    selection : {"cur", "fps"}, default "cur"
+        How sparse points are chosen: by leverage scores, or each the farthest from those before.
+
+    Examples
+    --------
+    >>> from gapkit import SOAP, DotProduct, Term
+    >>> Term(SOAP(r_cut=4.5), DotProduct(zeta=2), n_sparse=200).get_params()["descriptor__r_cut"]
+    4.5
+    """
+
+    def __init__(
+        self,
+        descriptor: Descriptor,
+        kernel: Kernel,
+        *,
+        delta: float = 1.0,
+        n_sparse: int | Mapping[str, int] = 1000,
+        selection: str = "cur",
+    ) -> None:
+        self.descriptor = descriptor
+        self.kernel = kernel
+        self.delta = delta
+        self.n_sparse = n_sparse
+        self.selection = selection
+
+    def check_parameters(self) -> None:
+        """Raise ValueError or TypeError if a parameter is out of its range."""
+        if not isinstance(self.descriptor, Descriptor):
+            raise TypeError(describe("descriptor", "a gapkit descriptor such as SOAP()", self.descriptor))
+        if not isinstance(self.kernel, Kernel):
+            raise TypeError(describe("kernel", "a gapkit kernel such as DotProduct(zeta=4)", self.kernel))
+        self.descriptor.check_parameters()
+        self.kernel.check_parameters()
+        check_real("delta", self.delta, above=0.0, remedy="It is in eV per environment.")
+        for n in self.n_sparse.values() if isinstance(self.n_sparse, Mapping) else [self.n_sparse]:
+            check_integer("n_sparse", n, at_least=1)
+        check_choice("selection", self.selection, SELECTIONS)
+
+
+def name_terms(terms: Sequence[Any] | None) -> list[tuple[str, Term]]:
+    """Give unnamed terms the names that scikit-learn's ``make_pipeline`` would: the lower-case class, numbered if repeated.
+
+    Raises
+    ------
+    TypeError
+        If ``terms`` is not a list of Term or (name, Term).
+    ValueError
+        If it is empty, or a name is repeated or contains "__".
+    """
+    rule = "a list of Term or (name, Term)"
+    if not isinstance(terms, (list, tuple)):
+        raise TypeError(describe("terms", rule, terms, "Put a single term in a list."))
+    if not terms:
+        raise ValueError(describe("terms", rule + ", at least one", terms))
+    named: list[tuple[str | None, Term]] = []
+    for item in terms:
+        name, term = item if isinstance(item, tuple) and len(item) == 2 else (None, item)
+        if not isinstance(term, Term) or not (name is None or isinstance(name, str)):
+            raise TypeError(describe("terms", rule, item))
+        named.append((name, term))
+    defaults = [type(term.descriptor).__name__.lower() for _, term in named]
+    repeated = {d for d in defaults if defaults.count(d) > 1}
+    counts: dict[str, int] = {}
+    result = []
+    for (name, term), default in zip(named, defaults, strict=True):
+        counts[default] = counts.get(default, 0) + 1
+        result.append((name or (f"{default}-{counts[default]}" if default in repeated else default), term))
+    names = [name for name, _ in result]
+    for name in names:
+        if names.count(name) > 1 or "__" in name:
+            raise ValueError(describe("terms", "given distinct names without '__'", names))
+    return result
