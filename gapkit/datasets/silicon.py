@@ -35,7 +35,7 @@ def load_silicon(split: str | None = None, *, config_types: Collection[str] | No
     --------
     >>> from gapkit.datasets import load_silicon
     >>> len(load_silicon("train")), len(load_silicon("test"))
-    (76, 18)
+    (75, 19)
     """
     check_choice("split", split, (None, "train", "test"))
     with resources.as_file(resources.files(__package__) / "silicon.xyz") as path:

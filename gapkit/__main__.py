@@ -1,0 +1,5 @@
+"""`python -m gapkit`."""
+
+from .cli.main import app
+
+app()

@@ -1,0 +1,261 @@
+"""gap.yaml: one flat, strict configuration, to an estimator and back.
+
+A block is one term and merges the parameters of Term, descriptor and kernel:
+
+    soap: {r_cut: 5.0, n_max: 8, l_max: 6, sigma: 0.5, zeta: 4, delta: 1.0, n_sparse: 1000}
+    noise: {energy: 1e-3, forces: 0.05, stress: 1e-2, liquid: {forces: 0.2}}
+    e0: auto
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..descriptors import DESCRIPTORS
+from ..exceptions import ConfigError
+from ..gp import Noise
+from ..kernels import KERNELS, Kernel
+from ..model import GAPRegressor, Term
+
+__all__ = ["config_of", "dump_config", "model_from_config", "override", "read_config"]
+
+Config = dict[str, Any]
+
+_KERNEL_OF_PARAMETER = {"zeta": "DotProduct", "length_scale": "RBF"}
+_TERM_PARAMETERS = ("delta", "n_sparse", "selection")
+_TOP = ("noise", "e0", "random_state", "labels")
+_LABEL_KINDS = ("energy", "forces", "stress")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 numbers: PyYAML takes 1e-3 for text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)
+
+
+def read_config(path: str | Path) -> Config:
+    """Read a YAML file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ConfigError
+        If it is not YAML, or not a mapping.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no file {path}. `gapkit init` writes one.")
+    try:
+        config = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} must be YAML; {error}") from error
+    if config is None:
+        return {}
+    if not isinstance(config, dict):
+        raise ConfigError(f"{path} must hold blocks such as `soap: {{r_cut: 5.0}}`; got {type(config).__name__}.")
+    return config
+
+
+def override(config: Config, assignments: list[str]) -> Config:
+    """Apply ``--set soap.n_sparse=2000``.
+
+    Parameters
+    ----------
+    config : dict
+        Not changed.
+    assignments : list of str
+        "block.key=value" or "key=value", values in YAML.
+
+    Returns
+    -------
+    dict
+    """
+    result = {key: dict(value) if isinstance(value, dict) else value for key, value in config.items()}
+    for text in assignments:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"--set must be key=value, e.g. soap.n_sparse=2000; got {text!r}.")
+        *blocks, key = name.strip().split(".")
+        place = result
+        for block in blocks:
+            place = place.setdefault(block, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"--set {text}: {block!r} is not a block.")
+        place[key] = yaml.load(value, _Loader)  # noqa: S506 - a SafeLoader
+    return result
+
+
+def model_from_config(config: Mapping[str, Any], *, verbose: int = 0) -> GAPRegressor:
+    """Build the estimator that a configuration describes.
+
+    Parameters
+    ----------
+    config : mapping
+        From `read_config`.
+    verbose : int, default 0
+        For the estimator.
+
+    Returns
+    -------
+    GAPRegressor
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown (with the nearest known one) or a value has the wrong kind.
+    """
+    terms: list[Term | tuple[str, Term]] = []
+    for name, block in config.items():
+        if name in _TOP:
+            continue
+        kinds = _descriptor_names()
+        if name not in kinds and not (isinstance(block, Mapping) and "type" in block):
+            raise ConfigError(_unknown("block", name, [*kinds, *_TOP]) + ' A term with another name needs "type".')
+        if not isinstance(block, Mapping):
+            raise ConfigError(f"Block {name!r} must hold parameters such as {{r_cut: 5.0}}; got {block!r}.")
+        terms.append((name, _term(name, block)))
+    seed = config.get("random_state", 0)
+    return GAPRegressor(
+        terms or None,
+        noise=_noise(config.get("noise", {}), "noise"),
+        e0=config.get("e0", "auto"),
+        random_state=seed,
+        verbose=verbose,
+    )
+
+
+def label_keys(config: Mapping[str, Any]) -> dict[str, str]:
+    """Names of the label keys, from the block ``labels``."""
+    block = config.get("labels") or {}
+    if not isinstance(block, Mapping):
+        raise ConfigError(f"Block 'labels' must be {{energy: REF_energy, ...}}; got {block!r}.")
+    for key in block:
+        if key not in _LABEL_KINDS:
+            raise ConfigError(_unknown("key in block 'labels'", key, _LABEL_KINDS))
+    return {key: str(value) for key, value in block.items()}
+
+
+def config_of(model: GAPRegressor) -> Config:
+    """The configuration that an estimator amounts to, with every value.
+
+    Parameters
+    ----------
+    model : GAPRegressor
+        Fitted or not.
+
+    Returns
+    -------
+    dict
+    """
+    kinds = {cls: kind for kind, cls in _descriptor_names().items()}
+    config: Config = {}
+    for name, term in model.named_terms():
+        kind = kinds[type(term.descriptor)]
+        block: Config = {} if name == kind else {"type": kind}
+        block.update(term.descriptor.get_params(deep=False))
+        if type(term.kernel).__name__ in _KERNEL_OF_PARAMETER.values():
+            block.update(term.kernel.get_params(deep=False))
+        else:
+            block["kernel"] = repr(term.kernel)
+        n = term.n_sparse
+        block.update(delta=term.delta, n_sparse=dict(n) if isinstance(n, Mapping) else n, selection=term.selection)
+        config[name] = block
+    noise = Noise() if model.noise is None else model.noise
+    config["noise"] = {k: v for k, v in noise.get_params(deep=False).items() if k != "per_config_type"}
+    for name, other in (noise.per_config_type or {}).items():
+        config["noise"][name] = {k: v for k, v in other.get_params(deep=False).items() if k != "per_config_type"}
+    config["e0"] = dict(model.e0) if isinstance(model.e0, Mapping) else model.e0
+    config["random_state"] = model.random_state
+    return config
+
+
+def dump_config(config: Config) -> str:
+    """A configuration as YAML, one line per block.
+
+    Parameters
+    ----------
+    config : dict
+        From `config_of`.
+
+    Returns
+    -------
+    str
+    """
+    lines = []
+    for key, value in config.items():
+        text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6).strip()
+        lines.append(f"{key}: {text.removesuffix('...').strip()}")
+    return "\n".join(lines)
+
+
+def _descriptor_names() -> dict[str, type]:
+    """Block types: the snake case of each descriptor class (SOAP -> soap, TwoBody -> two_body)."""
+    return {re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower(): cls for name, cls in DESCRIPTORS.items()}
+
+
+def _parameters(cls: type) -> list[str]:
+    return [name for name in inspect.signature(cls).parameters if name != "self"]
+
+
+def _term(name: str, block: Mapping[str, Any]) -> Term:
+    values = dict(block)
+    kinds = _descriptor_names()
+    kind = values.pop("type", name)
+    if kind not in kinds:
+        raise ConfigError(_unknown(f"type of block {name!r}", kind, list(kinds)))
+    descriptor_class = kinds[kind]
+    known = [*_parameters(descriptor_class), *_TERM_PARAMETERS, *_KERNEL_OF_PARAMETER, "type"]
+    for key in values:
+        if key not in known:
+            raise ConfigError(_unknown(f"key in block {name!r}", key, known))
+    chosen = [key for key in _KERNEL_OF_PARAMETER if key in values]
+    if len(chosen) > 1:
+        raise ConfigError(f"Block {name!r} must have one of {chosen}: each belongs to another kernel. Remove one.")
+    kernel: Kernel = KERNELS["DotProduct"]()
+    if chosen:
+        kernel = KERNELS[_KERNEL_OF_PARAMETER[chosen[0]]](**{chosen[0]: values.pop(chosen[0])})
+    of_term = {key: values.pop(key) for key in _TERM_PARAMETERS if key in values}
+    term = Term(descriptor_class(**values), kernel, **of_term)
+    term.check_parameters()
+    return term
+
+
+def _noise(block: Any, name: str) -> Noise:
+    if not isinstance(block, Mapping):
+        raise ConfigError(f"Block {name!r} must be {{energy: 1e-3, forces: 0.05, stress: 1e-2}}; got {block!r}.")
+    known = [p for p in _parameters(Noise) if p != "per_config_type"]
+    own = {key: value for key, value in block.items() if key in known}
+    types = {}
+    for key, value in block.items():
+        if key in known:
+            continue
+        if not isinstance(value, Mapping):
+            raise ConfigError(_unknown(f"key in block {name!r}", key, known) + " A configuration type holds a block.")
+        types[key] = _noise({**own, **value}, f"{name}.{key}")
+    noise = Noise(**own, per_config_type=types or None)
+    noise.check_parameters()
+    return noise
+
+
+def _unknown(what: str, key: object, known: Any) -> str:
+    near = difflib.get_close_matches(str(key), [str(k) for k in known], n=1, cutoff=0.6)
+    hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(map(str, known))}."
+    return f"Unknown {what}: {key!r}.{hint}"

@@ -1,0 +1,57 @@
+"""gapkit fit."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..datasets import read_frames
+from ..report import ERROR_HEADER, error_rows
+from ..validation import error_table
+from .config import config_of, dump_config, label_keys, model_from_config, override, read_config
+from .console import console, guarded, print_ledger, print_table
+
+__all__ = ["fit"]
+
+
+@guarded
+def fit(
+    train: Annotated[Path, typer.Argument(help="Structures with labels, any format that ASE reads.")],
+    config: Annotated[Path | None, typer.Option("-c", "--config", help="gap.yaml; default: one SOAP term.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a setting, e.g. soap.n_sparse=2000.", metavar="KEY=VALUE")
+    ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Model file.")] = Path("model.gap"),
+    energy_key: Annotated[str | None, typer.Option(help="Key of the energies, if not one of the usual.")] = None,
+    forces_key: Annotated[str | None, typer.Option(help="Key of the forces.")] = None,
+    stress_key: Annotated[str | None, typer.Option(help="Key of the stresses or virials.")] = None,
+) -> None:
+    """Fit a potential to DFT data.
+
+    Example: `gapkit fit train.xyz --set soap.r_cut=5.5 -o silicon.gap`
+    """
+    settings_read = override(read_config(config) if config else {}, settings or [])
+    model = model_from_config(settings_read, verbose=1)
+    named = {"energy": energy_key, "forces": forces_key, "stress": stress_key}
+    keys = {**label_keys(settings_read), **{kind: key for kind, key in named.items() if key}}
+    frames, found = read_frames(train, **keys)
+    print_ledger(frames, found, str(train))
+    console.print("\n[bold]configuration[/]")
+    console.print(dump_config(config_of(model)), markup=False, soft_wrap=True)
+    console.print()
+    if not output.parent.is_dir():
+        raise FileNotFoundError(f"The folder of the output must exist; there is no {output.parent}.")
+    start = time.perf_counter()
+    model.fit(frames)
+    seconds = time.perf_counter() - start
+    model.save(output)
+    e0 = ", ".join(f"{s} {e:.6g} eV ({model.e0_source_[s]})" for s, e in model.e0_.items())
+    console.print(f"e0        {e0}")
+    counts = ", ".join(f"{n} {kind}" for kind, n in model.n_labels_.items())
+    console.print(f"fitted    {counts} components with {model.n_sparse_} sparse points in {seconds:.1f} s")
+    print_table(ERROR_HEADER, error_rows(error_table(frames, model.evaluate(frames))), title="errors on the training set")
+    console.print(f"wrote     {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    console.print(f"next      gapkit evaluate {output} TEST.xyz --report report.html")

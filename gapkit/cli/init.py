@@ -1,0 +1,61 @@
+"""gapkit init."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..datasets import read_frames
+from ..gp.observations import config_type_of
+from .config import model_from_config, read_config
+from .console import console, guarded, print_ledger
+
+__all__ = ["init"]
+
+_TEXT = """\
+# gapkit configuration: `gapkit fit {train} -c {path}`.  Units: eV, Å, eV/Å, eV/Å³.
+
+soap:
+  r_cut: 5.0          # range of an environment; 5-6 for metals and semiconductors, 4-5 for molecules
+  n_max: 8            # radial functions: more for sharper distances (6 to 12)
+  l_max: 6            # angular resolution (4 to 9)
+  sigma: 0.5          # width of the atomic Gaussians; 0.3 with H or C
+  cutoff_width: 1.0   # over this distance, neighbours fade out before r_cut
+  zeta: 4             # power of the kernel: higher is sharper
+  delta: 1.0          # expected spread of the energy per atom
+  n_sparse: 1000      # accuracy and cost grow with it
+  selection: cur      # cur or fps
+
+noise:                # what the fit may miss the labels by
+  energy: 1e-3        # per atom
+  forces: 0.05
+  stress: 1e-2
+{types}
+e0: auto              # energies of isolated atoms: auto, one number, or {{Si: -0.8}}
+random_state: 0
+# labels: {{energy: REF_energy, forces: REF_forces, stress: REF_virial}}   # only where the keys are not the usual ones
+"""
+
+
+@guarded
+def init(
+    train: Annotated[Path | None, typer.Argument(help="Training structures: their configuration types are listed.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="File to write; must not exist.")] = Path("gap.yaml"),
+) -> None:
+    """Write a short, commented configuration.
+
+    Example: `gapkit init train.xyz -o gap.yaml`
+    """
+    if output.exists():
+        raise ValueError(f"{output} exists already. Remove it, or choose another name with -o.")
+    types = ""
+    if train is not None:
+        frames, keys = read_frames(train)
+        print_ledger(frames, keys, str(train))
+        names = sorted({config_type_of(atoms) for atoms in frames} - {""})
+        types = "".join(f"  # {name}: {{energy: 1e-3, forces: 0.05, stress: 1e-2}}\n" for name in names)
+    output.write_text(_TEXT.format(train=train or "train.xyz", path=output, types=types), encoding="utf-8")
+    model_from_config(read_config(output))  # what is written must be readable
+    console.print(f"wrote {output}; next: gapkit fit {train or 'train.xyz'} -c {output}")

@@ -1,0 +1,47 @@
+"""The `gapkit` command: one module per subcommand."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from .console import STATE
+from .demo import demo
+from .doctor import doctor
+from .evaluate import evaluate
+from .fit import fit
+from .init import init
+from .md import md
+from .show import show
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="gapkit",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Gaussian approximation potentials from DFT data: fit, evaluate, run. Units: eV, Å, eV/Å, eV/Å³.",
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"gapkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """Run a command."""
+    STATE.debug = debug
+
+
+for _command in (demo, init, fit, evaluate, show, md, doctor):
+    app.command()(_command)

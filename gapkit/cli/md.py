@@ -1,0 +1,99 @@
+"""gapkit md."""
+
+from __future__ import annotations
+
+import csv
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from ase import Atoms, units
+from ase.io import read, write
+from ase.io.trajectory import Trajectory
+from ase.md.langevin import Langevin
+from ase.md.velocitydistribution import Stationary, thermalize_momenta
+from ase.md.verlet import VelocityVerlet
+
+from .._validation import check_integer, check_real
+from ..calculator import GAPCalculator
+from ..model import load
+from ..model.progress import track
+from .console import console, guarded
+
+__all__ = ["md"]
+
+
+class Ensemble(StrEnum):
+    """What is kept constant."""
+
+    nve = "nve"
+    nvt = "nvt"
+
+
+@guarded
+def md(
+    model: Annotated[Path, typer.Argument(help="Model file.")],
+    start: Annotated[Path, typer.Argument(help="Starting structure (the last frame of the file).")],
+    temperature: Annotated[float, typer.Option(help="K.")] = 300.0,
+    steps: Annotated[int, typer.Option(help="Number of steps.")] = 1000,
+    timestep: Annotated[float, typer.Option(help="fs.")] = 1.0,
+    ensemble: Annotated[Ensemble, typer.Option(help="nvt: Langevin thermostat; nve: constant energy.")] = Ensemble.nvt,
+    friction: Annotated[float, typer.Option(help="Of the thermostat, 1/fs.")] = 0.01,
+    every: Annotated[int, typer.Option(help="Steps between written frames and log lines.")] = 10,
+    uncertainty: Annotated[bool, typer.Option(help="Log the standard deviations of the energies as well.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the velocities and the thermostat.")] = 0,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Trajectory (.traj); the log is beside it (.csv).")] = Path(
+        "md.traj"
+    ),
+) -> None:
+    """Molecular dynamics with a model.
+
+    Example: `gapkit md silicon.gap start.xyz --temperature 600 --steps 5000 -o run.traj`
+    """
+    check_real("temperature", temperature, above=0.0, remedy="It is in K.")
+    check_integer("steps", steps, at_least=1)
+    check_integer("every", every, at_least=1)
+    check_real("timestep", timestep, above=0.0, at_most=20.0, remedy="It is in fs; 0.5 to 2 is usual.")
+    check_real("friction", friction, above=0.0, remedy="It is in 1/fs; 0.01 is usual.")
+    fitted = load(model)
+    atoms: Atoms = read(start, index=-1)
+    atoms.calc = GAPCalculator(fitted)
+    rng = np.random.default_rng(seed)
+    if not atoms.has("momenta") or not np.any(atoms.get_momenta()):
+        thermalize_momenta(atoms, temperature_K=temperature, rng=rng)
+        Stationary(atoms)
+    dynamics: Any = (
+        VelocityVerlet(atoms, timestep * units.fs)
+        if ensemble is Ensemble.nve
+        else Langevin(atoms, timestep * units.fs, temperature_K=temperature, friction=friction / units.fs, rng=rng, fixcm=False)
+    )
+    with Trajectory(output, "w", atoms) as trajectory, open(output.with_suffix(".csv"), "w", newline="") as file:
+        log = csv.writer(file)
+        columns = ["step", "time_ps", "potential_eV", "kinetic_eV", "total_eV", "temperature_K"]
+        log.writerow([*columns, "energy_std_eV", "largest_local_energy_std_eV"] if uncertainty else columns)
+
+        def record() -> None:
+            potential, kinetic = atoms.get_potential_energy(), atoms.get_kinetic_energy()
+            row = [dynamics.nsteps, dynamics.get_time() / (1000 * units.fs), potential, kinetic, potential + kinetic]
+            row.append(atoms.get_temperature())
+            if uncertainty:
+                (p,) = fitted.evaluate([atoms], forces=False, stress=False, uncertainty="exact")
+                row += [p.energy_std, np.asarray(p.energies_std).max()]
+            log.writerow([row[0], *(f"{value:.8g}" for value in row[1:])])
+            file.flush()
+            os.fsync(file.fileno())
+            trajectory.write()
+
+        dynamics.attach(record, interval=every)
+        for _ in track(dynamics.irun(steps), "molecular dynamics", steps + 1, show=True):
+            if not np.isfinite(atoms.positions).all() or atoms.get_temperature() > 1e5:
+                raise ValueError(
+                    f"The run left physics at step {dynamics.nsteps} ({atoms.get_temperature():.3g} K). "
+                    "Use a shorter time step, or add training data like the last frames of the trajectory."
+                )
+    last = output.with_name(output.stem + "_last.xyz")
+    write(last, atoms, format="extxyz")
+    console.print(f"wrote {output}, {output.with_suffix('.csv')}, {last}")

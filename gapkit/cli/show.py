@@ -1,0 +1,53 @@
+"""gapkit show."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..model import load
+from .config import config_of, dump_config
+from .console import console, guarded
+
+__all__ = ["show"]
+
+
+@guarded
+def show(
+    model: Annotated[Path, typer.Argument(help="Model file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Show what a model is: data, atomic energies, sparse points, and its full configuration.
+
+    Example: `gapkit show silicon.gap`
+    """
+    fitted = load(model)
+    card = {
+        "species": fitted.species_,
+        "e0": fitted.e0_,
+        "e0_source": fitted.e0_source_,
+        "labels": fitted.n_labels_,
+        "sparse_points": {
+            name: dict(zip(term.descriptor.group_names_, [len(p) for p in term.points], strict=True))
+            for (name, _), term in zip(fitted.named_terms(), fitted.potential_.terms, strict=True)
+        },
+        "uncertainty": fitted.potential_.posterior is not None,
+        "config": config_of(fitted),
+    }
+    if as_json:
+        print(json.dumps(card, indent=1))
+        return
+    console.print(f"[bold]{model}[/]  {model.stat().st_size / 1e6:.1f} MB")
+    console.print("species      " + ", ".join(fitted.species_))
+    console.print("e0           " + ", ".join(f"{s} {e:.6g} eV ({fitted.e0_source_[s]})" for s, e in fitted.e0_.items()))
+    console.print("trained on   " + ", ".join(f"{n} {kind} components" for kind, n in fitted.n_labels_.items()))
+    for name, groups in card["sparse_points"].items():  # type: ignore[attr-defined]
+        console.print(f"sparse       {name}: " + ", ".join(f"{n} {group}" for group, n in groups.items()))
+    console.print(
+        "uncertainty  " + ("exact (posterior in the file)" if card["uncertainty"] else "no (saved without posterior)")
+    )
+    console.print("\n[bold]configuration[/]")
+    console.print(dump_config(config_of(fitted)), markup=False, soft_wrap=True)

@@ -1,0 +1,125 @@
+"""One self-contained HTML page: headline numbers, tables, pictures; nothing is loaded from a network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+from matplotlib.figure import Figure
+
+from ..validation import ErrorRow
+from .plots import to_data_uri
+
+__all__ = ["Section", "Table", "error_rows", "write_page"]
+
+ERROR_HEADER = (
+    "configuration type",
+    "frames",
+    "energy MAE (meV/atom)",
+    "energy RMSE (meV/atom)",
+    "force MAE (eV/Å)",
+    "force RMSE (eV/Å)",
+    "stress RMSE (GPa)",
+)
+"""Column titles of an error table."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text.
+
+    Attributes
+    ----------
+    header : sequence of str
+        Column titles.
+    rows : sequence of sequences of str
+        Cells.
+    """
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section of a page.
+
+    Attributes
+    ----------
+    title : str
+        Heading.
+    text : str
+        One paragraph.
+    figure : matplotlib.figure.Figure or None
+        Picture.
+    table : Table or None
+        Table.
+    pre : str
+        Text in a fixed-width font.
+    """
+
+    title: str
+    text: str = ""
+    figure: Figure | None = None
+    table: Table | None = None
+    pre: str = ""
+    image: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        if self.figure is not None:
+            object.__setattr__(self, "image", to_data_uri(self.figure))
+
+
+def error_rows(rows: Sequence[ErrorRow]) -> list[list[str]]:
+    """Format an error table, for pages and terminals.
+
+    Parameters
+    ----------
+    rows : sequence of ErrorRow
+        From `gapkit.validation.error_table`.
+
+    Returns
+    -------
+    list of list of str
+        Cells under `ERROR_HEADER`.
+    """
+    digits = {"energy_mae": 2, "energy_rmse": 2, "forces_mae": 4, "forces_rmse": 4, "stress_rmse": 3}
+    result = []
+    for row in rows:
+        cells = [row.config_type or "(none)", str(row.frames)]
+        for f in fields(row)[2:]:
+            value = getattr(row, f.name)
+            cells.append("-" if value is None else f"{value:.{digits[f.name]}f}")
+        result.append(cells)
+    return result
+
+
+def write_page(
+    path: str | Path, title: str, headline: Sequence[tuple[str, str]], sections: Sequence[Section], footer: str
+) -> None:
+    """Write the page, whole or not at all.
+
+    Parameters
+    ----------
+    path : str or Path
+        HTML file.
+    title : str
+        Heading of the page.
+    headline : sequence of (value, meaning)
+        The few numbers to see first.
+    sections : sequence of Section
+        The rest.
+    footer : str
+        Versions and sources.
+    """
+    source = (resources.files(__package__) / "page.html").read_text(encoding="utf-8")
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(source)
+    text = template.render(title=title, headline=headline, sections=sections, footer=footer)
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

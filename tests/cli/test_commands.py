@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from ase.io import read, write
+from numpy.testing import assert_allclose
+from typer.testing import CliRunner
+
+import gapkit
+from gapkit.cli.main import app
+from tests.conftest import copper_gold
+
+SMALL = ["--set", "soap.r_cut=4.0", "--set", "soap.n_max=3", "--set", "soap.l_max=2", "--set", "soap.n_sparse=20"]
+
+
+def run(*arguments: object, code: int = 0):
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def folder(alloy, tmp_path_factory):
+    path = tmp_path_factory.mktemp("cli")
+    write(path / "train.xyz", alloy)
+    write(path / "start.xyz", copper_gold(90, (True, True, True), n=8))
+    run("fit", path / "train.xyz", *SMALL, "-o", path / "model.gap")
+    return path
+
+
+def test_fit_prints_ledger_configuration_and_errors(folder, tmp_path):
+    result = run("fit", folder / "train.xyz", *SMALL, "-o", tmp_path / "m.gap")
+    for text in (
+        "slab", "energies", "keys      energy: energy (10)", "eV, eV/Å, eV/Å³ assumed", "stress is",
+        "r_cut: 4.0", "e0        ", "least squares", "errors on the training set", "wrote",
+    ):  # fmt: skip
+        assert text in result.output
+    model = gapkit.load(tmp_path / "m.gap")
+    assert model.named_terms()[0][1].n_sparse == 20
+
+
+def test_fit_with_a_config_file(folder, tmp_path):
+    run("init", folder / "train.xyz", "-o", tmp_path / "gap.yaml")
+    text = (tmp_path / "gap.yaml").read_text()
+    assert "# slab: {energy: 1e-3" in text
+    run("fit", folder / "train.xyz", "-c", tmp_path / "gap.yaml", *SMALL, "-o", tmp_path / "m.gap")
+    assert gapkit.load(tmp_path / "m.gap").named_terms()[0][1].descriptor.r_cut == 4.0
+    run("init", "-o", tmp_path / "gap.yaml", code=1)  # never overwritten
+
+
+def test_evaluate(folder, tmp_path):
+    result = run(
+        "evaluate", folder / "model.gap", folder / "train.xyz", "-o", tmp_path / "p.xyz", "--report", tmp_path / "r.html"
+    )
+    assert "energy MAE (meV/atom)" in result.output
+    frames = read(tmp_path / "p.xyz", ":")
+    model = gapkit.load(folder / "model.gap")
+    for atoms, p in zip(frames, model.evaluate(frames, uncertainty="exact"), strict=True):
+        assert atoms.info["gapkit_energy"] == pytest.approx(p.energy)
+        assert atoms.info["gapkit_energy_std"] == pytest.approx(p.energy_std, rel=1e-5)
+        assert_allclose(atoms.arrays["gapkit_forces"], p.forces, rtol=0, atol=1e-7)
+        assert_allclose(atoms.arrays["gapkit_local_energy"], p.energies, rtol=0, atol=1e-7)
+        assert atoms.get_potential_energy() != p.energy  # the label is still there
+    page = (tmp_path / "r.html").read_text()
+    assert "energy RMSE" in page
+    assert "data:image/png;base64" in page
+
+
+def test_evaluate_json(folder):
+    rows = json.loads(run("evaluate", folder / "model.gap", folder / "train.xyz", "--json").stdout)
+    assert [row["config_type"] for row in rows] == ["slab", "bulk", "all"]
+    assert rows[-1]["energy_mae"] > 0
+
+
+def test_evaluate_without_labels(folder, tmp_path):
+    frames = [a.copy() for a in read(folder / "train.xyz", ":")]
+    write(tmp_path / "bare.xyz", frames)
+    run("evaluate", folder / "model.gap", tmp_path / "bare.xyz", "-o", tmp_path / "p.xyz", "--report", tmp_path / "r.html")
+    assert len(read(tmp_path / "p.xyz", ":")) == len(frames)
+
+
+def test_show(folder):
+    output = run("show", folder / "model.gap").output
+    for text in ("Cu, Au", "least squares", "20", "r_cut: 4.0", "zeta: 4"):
+        assert text in output
+    card = json.loads(run("show", folder / "model.gap", "--json").stdout)
+    assert card["species"] == ["Cu", "Au"]
+    assert sum(card["sparse_points"]["soap"].values()) == gapkit.load(folder / "model.gap").n_sparse_
+    assert card["config"]["soap"]["r_cut"] == 4.0
+
+
+@pytest.mark.parametrize("ensemble", ["nve", "nvt"])
+def test_md(folder, tmp_path, ensemble):
+    run(
+        "md", folder / "model.gap", folder / "start.xyz", "--temperature", 100, "--steps", 20, "--every", 5,
+        "--ensemble", ensemble, "--uncertainty", "-o", tmp_path / "run.traj",
+    )  # fmt: skip
+    assert len(read(tmp_path / "run.traj", ":")) == 5
+    with open(tmp_path / "run.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(r["step"]) for r in rows] == [0, 5, 10, 15, 20]
+    total = np.array([float(r["total_eV"]) for r in rows])
+    assert float(rows[0]["energy_std_eV"]) > 0
+    if ensemble == "nve":
+        assert np.ptp(total) < 0.02
+    last = read(tmp_path / "run_last.xyz")
+    assert_allclose(last.positions, read(tmp_path / "run.traj").positions, rtol=0, atol=1e-7)
+
+
+def test_md_is_reproducible(folder, tmp_path):
+    for name in ("a", "b"):
+        run("md", folder / "model.gap", folder / "start.xyz", "--steps", 5, "--seed", 7, "-o", tmp_path / f"{name}.traj")
+    assert_allclose(read(tmp_path / "a.traj").positions, read(tmp_path / "b.traj").positions, rtol=0, atol=0)
+
+
+def test_doctor():
+    output = run("doctor").output
+    for text in (gapkit.__version__, "numba", "threads", "cache", "µs/atom"):
+        assert text in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "{f}/none.xyz"], "There is no file"),
+        (["fit", "{f}/train.xyz", "--set", "soap.rcut=4"], "Did you mean 'r_cut'?"),
+        (["fit", "{f}/train.xyz", "--energy-key", "E"], "energy key 'E' must exist"),
+        (["fit", "{f}/train.xyz", "-o", "{f}/no/such/folder/m.gap"], "folder of the output must exist"),
+        (["evaluate", "{f}/train.xyz", "{f}/train.xyz"], "must be a gapkit model"),
+        (["show", "{f}/none.gap"], "No such file"),
+        (["md", "{f}/model.gap", "{f}/start.xyz", "--temperature", "-5"], "`temperature` must be a number above 0"),
+        (["md", "{f}/model.gap", "{f}/start.xyz", "--steps", "0"], "`steps` must be an integer of at least 1"),
+        (["md", "{f}/model.gap", "{f}/start.xyz", "--timestep", "100"], "`timestep` must be"),
+    ],
+)
+def test_errors_are_one_sentence_without_a_traceback(folder, arguments, message):
+    result = run(*(a.format(f=folder) for a in arguments), code=1)
+    text = result.output.replace("\n", " ")
+    assert message in text
+    assert "error:" in text
+    assert "Traceback" not in text
+
+
+def test_debug_shows_the_traceback(folder):
+    result = CliRunner().invoke(app, ["--debug", "show", str(folder / "none.gap")])
+    assert isinstance(result.exception, FileNotFoundError)
+    CliRunner().invoke(app, ["show", str(folder / "model.gap")])  # leaves the option as it was
+
+
+@pytest.mark.parametrize("command", ["demo", "init", "fit", "evaluate", "show", "md", "doctor"])
+def test_every_command_has_help_with_an_example(command):
+    assert f"gapkit {command}" in run(command, "--help").output
+
+
+def test_version():
+    assert run("--version").output.strip() == f"gapkit {gapkit.__version__}"

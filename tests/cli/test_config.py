@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import pytest
+
+from gapkit import RBF, SOAP, DotProduct, GAPRegressor, Noise, Term
+from gapkit.cli.config import config_of, dump_config, label_keys, model_from_config, override, read_config
+from gapkit.exceptions import ConfigError
+
+TEXT = """
+soap: {r_cut: 4.5, n_max: 6, l_max: 4, sigma: 0.4, zeta: 2, delta: 0.5, n_sparse: 200}
+near: {type: soap, r_cut: 3.0, length_scale: 0.7, n_sparse: {Si: 20}, selection: fps}
+noise: {energy: 1e-3, forces: 5.0e-2, stress: 1.e-2, liquid: {forces: 0.2}}
+e0: {Si: -0.8}
+random_state: 3
+"""
+
+
+def test_a_config_is_an_estimator(tmp_path):
+    (tmp_path / "gap.yaml").write_text(TEXT)
+    model = model_from_config(read_config(tmp_path / "gap.yaml"))
+    (soap, first), (near, second) = model.named_terms()
+    assert (soap, near) == ("soap", "near")
+    assert repr(first) == repr(Term(SOAP(4.5, 6, 4, 0.4), DotProduct(2), delta=0.5, n_sparse=200))
+    assert repr(second) == repr(Term(SOAP(3.0), RBF(0.7), n_sparse={"Si": 20}, selection="fps"))
+    assert (model.noise.energy, model.noise.forces, model.noise.stress) == (1e-3, 0.05, 0.01)  # 1e-3 is a number
+    liquid = model.noise.per_config_type["liquid"]
+    assert (liquid.energy, liquid.forces) == (1e-3, 0.2)
+    assert (model.e0, model.random_state) == ({"Si": -0.8}, 3)
+
+
+def test_config_and_back(tmp_path):
+    (tmp_path / "gap.yaml").write_text(TEXT)
+    model = model_from_config(read_config(tmp_path / "gap.yaml"))
+    (tmp_path / "again.yaml").write_text(dump_config(config_of(model)))
+    assert repr(model_from_config(read_config(tmp_path / "again.yaml"))) == repr(model)
+
+
+def test_defaults_are_written_out():
+    config = config_of(GAPRegressor())
+    assert list(config) == ["soap", "noise", "e0", "random_state"]
+    assert config["soap"]["n_sparse"] == 1000
+    assert config["noise"] == {"energy": 1e-3, "forces": 0.05, "stress": 0.01}
+    assert config_of(GAPRegressor([Term(SOAP(), DotProduct(2) + RBF())], noise=Noise()))["soap"]["kernel"].startswith(
+        "DotProduct"
+    )
+
+
+def test_override():
+    config = {"soap": {"r_cut": 5.0}}
+    changed = override(config, ["soap.n_sparse=20", "noise.energy=2e-3", "e0=-1.5", "noise.hot.forces=0.3"])
+    assert changed == {"soap": {"r_cut": 5.0, "n_sparse": 20}, "noise": {"energy": 0.002, "hot": {"forces": 0.3}}, "e0": -1.5}
+    assert config == {"soap": {"r_cut": 5.0}}
+
+
+def test_label_keys():
+    assert label_keys({"labels": {"energy": "E0"}}) == {"energy": "E0"}
+    assert label_keys({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "message"),
+    [
+        ({"soap": {"rcut": 5.0}}, ConfigError, "Unknown key in block 'soap': 'rcut'. Did you mean 'r_cut'?"),
+        ({"soup": {"r_cut": 5.0}}, ConfigError, "Unknown block: 'soup'. Did you mean 'soap'?"),
+        ({"pair": {"type": "sope"}}, ConfigError, "Unknown type of block 'pair': 'sope'. Did you mean 'soap'?"),
+        ({"soap": {"zeta": 2, "length_scale": 1.0}}, ConfigError, "must have one of"),
+        ({"soap": 5}, ConfigError, "Block 'soap' must hold parameters"),
+        ({"soap": {"r_cut": "wide"}}, TypeError, "`r_cut` must be a number"),
+        ({"soap": {"r_cut": -1}}, ValueError, "`r_cut` must be a number above 1"),
+        ({"noise": {"enery": 1e-3}}, ConfigError, "Unknown key in block 'noise': 'enery'. Did you mean 'energy'?"),
+        ({"noise": {"hot": {"force": 1}}}, ConfigError, "Unknown key in block 'noise.hot': 'force'. Did you mean 'forces'?"),
+        ({"noise": {"energy": 0}}, ValueError, "`noise.energy` must be a number above 0"),
+        ({"noise": 3}, ConfigError, "Block 'noise' must be"),
+        ({"labels": {"energies": "E"}}, ConfigError, "Did you mean 'energy'?"),
+        ({"labels": "E"}, ConfigError, "Block 'labels' must be"),
+    ],
+)
+def test_mistakes(config, error, message):
+    import re
+
+    with pytest.raises(error, match=re.escape(message)):
+        (label_keys(config), model_from_config(config))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("soap: {r_cut: 5", "must be YAML"),
+        ("- a\n- b", "must hold blocks"),
+        ("!!python/object/apply:os.system [ls]", "must be YAML"),
+    ],
+)
+def test_bad_files(tmp_path, text, message):
+    (tmp_path / "gap.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_config(tmp_path / "gap.yaml")
+
+
+def test_empty_and_missing_files(tmp_path):
+    (tmp_path / "gap.yaml").write_text("# nothing\n")
+    assert read_config(tmp_path / "gap.yaml") == {}
+    with pytest.raises(FileNotFoundError, match="gapkit init"):
+        read_config(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("text", ["soap", "=3", "soap.r_cut.x=3"])
+def test_bad_overrides(text):
+    with pytest.raises(ConfigError, match="--set"):
+        override({"soap": {"r_cut": 5.0}}, [text])
