@@ -1,0 +1,46 @@
+"""Sphinx settings."""
+
+from __future__ import annotations
+
+import warnings
+
+import gapkit
+
+project = "gapkit"
+author = "gapkit developers"
+copyright = "2026, gapkit developers"
+version = release = gapkit.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.intersphinx",
+    "numpydoc",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.py", "gallery/*.md5"]
+html_theme = "furo"
+html_title = f"gapkit {version}"
+default_role = "py:obj"
+nitpicky = False
+
+autosummary_generate = True
+autodoc_typehints = "none"
+autodoc_default_options = {"members": True, "exclude-members": "set_predict_request, set_score_request, set_fit_request"}
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+intersphinx_mapping: dict[str, tuple[str, None]] = {}  # no network in the build
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": "/plot_",
+    "matplotlib_animations": False,
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "show_memory": False,
+    "write_computation_times": False,
+    "reset_modules": (),
+}
+warnings.filterwarnings("ignore", message="Matplotlib is currently using agg")
