@@ -18,12 +18,13 @@ Units are eV, Å, eV/Å and eV/Å³ everywhere, with ASE's signs and Voigt order
 
 from ._version import __version__
 from .calculator import GAPCalculator
-from .descriptors import SOAP
+from .descriptors import ACSF, SOAP
 from .gp import Noise
 from .kernels import RBF, Constant, DotProduct
 from .model import GAPRegressor, Prediction, Term, load
 
 __all__ = [
+    "ACSF",
     "RBF",
     "SOAP",
     "Constant",

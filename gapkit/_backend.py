@@ -9,7 +9,7 @@ import sys
 from functools import lru_cache
 from types import ModuleType
 
-__all__ = ["pair_ops", "row_ops", "soap_ops"]
+__all__ = ["acsf_ops", "pair_ops", "row_ops", "soap_ops"]
 
 
 @lru_cache(maxsize=1)
@@ -39,6 +39,14 @@ def soap_ops() -> ModuleType:
     from ._cpu import soap
 
     return soap
+
+
+def acsf_ops() -> ModuleType:
+    """Symmetry-function loops: values, adjoint, Jacobian."""
+    _announce_compilation()
+    from ._cpu import acsf
+
+    return acsf
 
 
 def row_ops() -> ModuleType:

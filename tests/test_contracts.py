@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gapkit.descriptors import DESCRIPTORS, SOAP
+from gapkit.descriptors import ACSF, DESCRIPTORS, SOAP
 from gapkit.kernels import KERNELS, RBF, Constant, DotProduct, Kernel
 from gapkit.kernels.base import _Pair
 from gapkit.testing import check_descriptor, check_kernel
@@ -14,6 +14,8 @@ DESCRIPTOR_CASES = [
     SOAP(4.0, 3, 5, 0.4, cutoff_width=4.0),
     SOAP(3.0, 3, 2, cutoff_width=None),
     SOAP(4.0, 3, 2, normalize=False),
+    ACSF(4.5, g2_params=[(1.0, 2.0)], g3_params=[1.5]),
+    ACSF(4.0, g4_params=[(0.02, 4, 1.0), (0.1, 1, -1.0)], g5_params=[(0.1, 2, 0.5)]),
 ]
 KERNEL_CASES: list[Kernel] = [
     DotProduct(1),

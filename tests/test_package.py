@@ -25,7 +25,7 @@ def python(code: str, **environment: str) -> str:
 
 def test_public_names():
     assert set(gapkit.__all__) == {
-        "RBF", "SOAP", "Constant", "DotProduct", "GAPCalculator", "GAPRegressor", "Noise", "Prediction", "Term",
+        "ACSF", "RBF", "SOAP", "Constant", "DotProduct", "GAPCalculator", "GAPRegressor", "Noise", "Prediction", "Term",
         "__version__", "load",
     }  # fmt: skip
     for name in gapkit.__all__:

@@ -1,6 +1,7 @@
 """Descriptors: from atoms to feature vectors of environments, with analytic derivatives for every periodicity."""
 
+from .acsf import ACSF
 from .base import DESCRIPTORS, Descriptor, Features
 from .soap import SOAP
 
-__all__ = ["DESCRIPTORS", "SOAP", "Descriptor", "Features"]
+__all__ = ["ACSF", "DESCRIPTORS", "SOAP", "Descriptor", "Features"]

@@ -17,6 +17,7 @@ computed with mpmath and the sum is taken in extended precision, once per table.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -25,12 +26,16 @@ from math import log, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RadialTable", "gto_table", "hard_reach"]
+__all__ = ["KNOTS_PER_WIDTH", "Profile", "RadialTable", "cosine_cutoff", "gto_table", "hard_reach", "product", "tabulate"]
 
 Array = NDArray[np.float64]
 Extended = NDArray[np.longdouble]
+Profile = tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]
+"""Value, slope and curvature of functions of the distance, each of shape (n_distances, n_functions)."""
 
-_KNOTS_PER_SIGMA = 25  # quintic Hermite: errors below 2e-11 of the largest value and 1e-9 of the largest slope
+KNOTS_PER_WIDTH = (
+    25  # per sigma of a Gaussian; quintic Hermite: errors below 2e-11 of the largest value and 1e-9 of the largest slope
+)
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ def _loewdin(r_cut: float, n_max: int, l: int) -> tuple[Extended, Extended]:
         )
 
 
-def _smeared_gto(r: Array, r_cut: float, n_max: int, l: int, sigma: float) -> tuple[Extended, Extended, Extended]:
+def _smeared_gto(r: Array, r_cut: float, n_max: int, l: int, sigma: float) -> Profile:
     """g_nl(r) and its first two derivatives, each of shape (len(r), n_max), in extended precision."""
     alpha, beta = _loewdin(r_cut, n_max, l)
     eta = np.longdouble(0.5) / np.longdouble(sigma) ** 2
@@ -100,11 +105,49 @@ def _smeared_gto(r: Array, r_cut: float, n_max: int, l: int, sigma: float) -> tu
     return value @ beta.T, slope @ beta.T, curvature @ beta.T
 
 
-def _cosine_cutoff(r: Array, r_cut: float, width: float) -> tuple[Array, Array, Array]:
-    """Value, slope and curvature of (1 + cos(pi (r - r_cut + width) / width)) / 2, continued beyond r_cut."""
+def cosine_cutoff(r: Array, r_cut: float, width: float) -> Profile:
+    """(1 + cos(pi (r - r_cut + width) / width)) / 2, continued on both sides, as a column."""
     k = np.pi / width
     phase = k * (r - r_cut + width)
-    return (1 + np.cos(phase)) / 2, -k / 2 * np.sin(phase), -(k**2) / 2 * np.cos(phase)
+    value, slope, curvature = (1 + np.cos(phase)) / 2, -k / 2 * np.sin(phase), -(k**2) / 2 * np.cos(phase)
+    return value[:, None], slope[:, None], curvature[:, None]
+
+
+def product(f: Profile, g: Profile) -> Profile:
+    """Value, slope and curvature of a product."""
+    return f[0] * g[0], f[1] * g[0] + f[0] * g[1], f[2] * g[0] + 2 * f[1] * g[1] + f[0] * g[2]
+
+
+def tabulate(breaks: Sequence[float], spacing: float, profile: Callable[[Array, float], Profile]) -> tuple[Array, Array]:
+    """Return knots of some functions, as `gapkit._device.radial` reads them.
+
+    Parameters
+    ----------
+    breaks : sequence of float
+        Ends of the segments, ascending from 0, Å; curvatures may jump there.
+    spacing : float
+        Largest distance between knots, Å.
+    profile : callable
+        ``profile(r, start)`` gives value, slope and curvature at ``r`` in the segment that begins at ``start``.
+
+    Returns
+    -------
+    segments : ndarray of shape (n_segments, 4)
+    table : ndarray of shape (n_knots, 3, n_functions)
+        Both read-only.
+    """
+    segments, blocks, first = [], [], 0
+    for start, end in pairwise(breaks):
+        intervals = max(4, int(np.ceil((end - start) / spacing)))
+        h = (end - start) / intervals
+        value, slope, curvature = profile(np.linspace(start, end, intervals + 1), start)
+        blocks.append(np.stack([value, slope * h, curvature * h**2], axis=1).astype(float))
+        segments.append([start, 1.0 / h, float(first), float(intervals)])
+        first += intervals + 1
+    result = np.array(segments), np.concatenate(blocks)
+    for array in result:
+        array.setflags(write=False)
+    return result
 
 
 @lru_cache(maxsize=8)
@@ -129,30 +172,19 @@ def gto_table(r_cut: float, n_max: int, l_max: int, sigma: float, cutoff_width: 
     """
     reach = hard_reach(r_cut, sigma) if cutoff_width is None else r_cut
     breaks = [0.0, reach] if cutoff_width is None or cutoff_width >= r_cut else [0.0, r_cut - cutoff_width, reach]
-    segments, blocks, first = [], [], 0
-    for start, end in pairwise(breaks):
-        intervals = max(4, int(np.ceil((end - start) / sigma * _KNOTS_PER_SIGMA)))
-        h = (end - start) / intervals
-        r = np.linspace(start, end, intervals + 1)
-        if cutoff_width is not None and start >= r_cut - cutoff_width:
-            f0, f1, f2 = (f[:, None] for f in _cosine_cutoff(r, r_cut, cutoff_width))
-        else:
-            f0, f1, f2 = np.ones((1, 1)), np.zeros((1, 1)), np.zeros((1, 1))
-        block = np.empty((len(r), 3, (l_max + 1) * n_max))
-        for l in range(l_max + 1):
-            g0, g1, g2 = _smeared_gto(r, r_cut, n_max, l, sigma)
-            columns = slice(l * n_max, (l + 1) * n_max)
-            block[:, 0, columns] = g0 * f0
-            block[:, 1, columns] = (g1 * f0 + g0 * f1) * h
-            block[:, 2, columns] = (g2 * f0 + 2 * g1 * f1 + g0 * f2) * h**2
-        segments.append([start, 1.0 / h, float(first), float(intervals)])
-        blocks.append(block)
-        first += intervals + 1
+
+    def profile(r: Array, start: float) -> Profile:
+        basis = [_smeared_gto(r, r_cut, n_max, l, sigma) for l in range(l_max + 1)]
+        value, slope, curvature = (np.concatenate([g[d] for g in basis], axis=1) for d in range(3))
+        smeared = value, slope, curvature
+        if cutoff_width is None or start < r_cut - cutoff_width:
+            return smeared
+        return product(smeared, cosine_cutoff(r, r_cut, cutoff_width))
+
+    segments, table = tabulate(breaks, sigma / KNOTS_PER_WIDTH, profile)
     y_00 = 0.5 / np.sqrt(np.pi)
     central = _smeared_gto(np.zeros(1), r_cut, n_max, 0, sigma)[0][0].astype(float) * y_00
     if cutoff_width is not None and cutoff_width > r_cut:
-        central = central * _cosine_cutoff(np.zeros(1), r_cut, cutoff_width)[0][0]
-    table = RadialTable(np.array(segments), np.concatenate(blocks), central, reach)
-    for array in (table.segments, table.table, table.central):
-        array.setflags(write=False)
-    return table
+        central = central * cosine_cutoff(np.zeros(1), r_cut, cutoff_width)[0][0]
+    central.setflags(write=False)
+    return RadialTable(segments, table, central, reach)
