@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from .._backend import soap_ops
-from .._validation import check_integer, check_real
+from .._validation import check_choice, check_integer, check_real
+from ..exceptions import NumericalWarning
 from ..neighbors import NeighborList
 from .base import Descriptor, Features
-from .radial import RadialTable, gto_table, hard_reach
+from .basis import RADIAL_BASES
+from .soap_table import RadialTable, hard_reach, soap_table
+from .weighting import Weighting, check_weighting, frozen_weighting, weight_end
 
 __all__ = ["SOAP"]
 
@@ -42,9 +46,9 @@ class SOAP(Descriptor):
     Every atom within reach of the centre (the centre included) is a Gaussian of width sigma.  The density of each species Z is
     expanded in radial functions and real spherical harmonics,
 
-    .. math:: c^Z_{nlm} = \sum_{j \in Z} f(r_j) \, g_{nl}(r_j) \, Y_{lm}(\hat r_j)
+    .. math:: c^Z_{nlm} = \sum_{j \in Z} f(r_j) \, w(r_j) \, g_{nl}(r_j) \, Y_{lm}(\hat r_j)
 
-    with the Gaussian-type basis of dscribe (`gapkit.descriptors.radial`) and a cutoff function f, and made invariant:
+    with dscribe's radial functions g (`gapkit.descriptors.basis`), a cutoff function f and a weight w, and made invariant:
 
     .. math:: p^{ZZ'}_{nn'l} = \pi \sqrt{8 / (2l + 1)} \sum_m c^Z_{nlm} c^{Z'}_{n'lm}
 
@@ -61,6 +65,15 @@ class SOAP(Descriptor):
         Largest angular momentum, 0 to 20.
     sigma : float, default 0.5
         Width of the Gaussians, Å.
+    rbf : {"gto", "polynomial"}, default "gto"
+        Radial basis: Gaussian-type orbitals reach beyond ``r_cut``, polynomials vanish there.
+    weighting : dict, optional
+        Weight w(r) of a neighbour at distance r, x = r / r0, beside the cutoff function:
+        ``{"function": "poly", "r0", "c", "m"}``: c (1 + 2x³ - 3x²)^m up to r0, 0 beyond;
+        ``{"function": "pow", "r0", "c", "d", "m"}``: c / (d + x^m);
+        ``{"function": "exp", "r0", "c", "d"}``: c / (d + e^x), which decays (dscribe 2.1.2 codes e^-x, which grows).
+        ``"w0"``, alone or with a function, is the weight of the central atom.  pow with r0 of 2 to 3 Å and m of 4 to 8
+        makes near neighbours count more (M. J. Willatt et al., PCCP 20, 29661 (2018)).
     species : sequence of str or int, optional
         Species that may occur; default: those of the structures seen in `fit`.
     cutoff_width : float or None, default 1.0
@@ -94,6 +107,8 @@ class SOAP(Descriptor):
         l_max: int = 6,
         sigma: float = 0.5,
         *,
+        rbf: str = "gto",
+        weighting: Mapping[str, Any] | None = None,
         species: Sequence[int | str] | None = None,
         cutoff_width: float | None = 1.0,
         normalize: bool = True,
@@ -102,6 +117,8 @@ class SOAP(Descriptor):
         self.n_max = n_max
         self.l_max = l_max
         self.sigma = sigma
+        self.rbf = rbf
+        self.weighting = weighting
         self.species = species
         self.cutoff_width = cutoff_width
         self.normalize = normalize
@@ -112,6 +129,8 @@ class SOAP(Descriptor):
         check_integer("n_max", self.n_max, at_least=1, at_most=20, remedy="6 to 12 is usual.")
         check_integer("l_max", self.l_max, at_least=0, at_most=20, remedy="4 to 9 is usual.")
         check_real("sigma", self.sigma, above=0.0, at_most=5.0, remedy="It is in Å; 0.3 to 0.5 is usual.")
+        check_choice("rbf", self.rbf, RADIAL_BASES)
+        check_weighting(self.weighting)
         if self.cutoff_width is not None:
             check_real(
                 "cutoff_width",
@@ -120,11 +139,25 @@ class SOAP(Descriptor):
                 at_most=self.r_cut,
                 remedy="It lies inside r_cut, in Å; None gives a hard cutoff.",
             )
+        elif (
+            self.weighting is not None
+            and "function" in self.weighting
+            and weight_end(self._weighting()) > hard_reach(self.r_cut, self.sigma)
+        ):
+            knots = self._table().table[:, 0]
+            warnings.warn(
+                f"The weighting does not vanish at {self.neighbor_range:.2f} Å: forces jump there, by "
+                f"{np.abs(knots[-1]).max() / np.abs(knots).max():.1e} of the largest radial function. Set cutoff_width, or use "
+                "the function 'poly' with a shorter r0.",
+                NumericalWarning,
+                stacklevel=2,
+            )
 
     @property
     def neighbor_range(self) -> float:
         """Distance (Å) beyond which no atom is visited."""
-        return float(self.r_cut) if self.cutoff_width is not None else hard_reach(self.r_cut, self.sigma)
+        reach = float(self.r_cut) if self.cutoff_width is not None else hard_reach(self.r_cut, self.sigma)
+        return min(reach, weight_end(self._weighting()))
 
     @property
     def n_features(self) -> int:
@@ -233,7 +266,11 @@ class SOAP(Descriptor):
 
     def _table(self) -> RadialTable:
         width = None if self.cutoff_width is None else float(self.cutoff_width)
-        return gto_table(float(self.r_cut), int(self.n_max), int(self.l_max), float(self.sigma), width)
+        shape = float(self.r_cut), int(self.n_max), int(self.l_max), float(self.sigma)
+        return soap_table(self.rbf, *shape, width, self._weighting())
+
+    def _weighting(self) -> Weighting:
+        return frozen_weighting(self.weighting)
 
     def _prefactors(self) -> tuple[Array, float]:
         prefactor = np.pi * np.sqrt(8.0 / (2.0 * np.arange(self.l_max + 1) + 1.0))

@@ -11,8 +11,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from gapkit.descriptors import SOAP
-from gapkit.descriptors.radial import gto_table, hard_reach
-from gapkit.exceptions import InvalidStructureError
+from gapkit.descriptors.basis import _orbitals, _polynomials
+from gapkit.descriptors.soap_table import hard_reach, soap_table
+from gapkit.descriptors.weighting import central_weight, frozen_weighting, weight_profile
+from gapkit.exceptions import InvalidStructureError, NumericalWarning
 from gapkit.neighbors import NeighborList
 from gapkit.testing import example_structures
 from tests.reference.soap import cutoff, gto, soap
@@ -40,6 +42,96 @@ def test_values_equal_dscribe(pbc, r_cut, n_max, l_max, sigma, tolerance):
     theirs = DscribeSOAP(species=["Mg", "O"], r_cut=r_cut, n_max=n_max, l_max=l_max, sigma=sigma, periodic=True).create(atoms)
     ours = SOAP(r_cut, n_max, l_max, sigma, cutoff_width=None, normalize=False).fit_transform([atoms])
     assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
+
+
+WEIGHTINGS = {
+    "none": None,
+    "poly": {"function": "poly", "r0": 5.5, "c": 1.3, "m": 2},
+    "poly1": {"function": "poly", "r0": 4.4, "c": 1.0, "m": 1},
+    "pow": {"function": "pow", "r0": 2.5, "c": 1.0, "d": 1.0, "m": 6},
+    "pow1.5": {"function": "pow", "r0": 2.5, "c": 0.7, "d": 0.8, "m": 1.5, "w0": 0.4},
+    "w0": {"w0": 2.0},
+}
+
+
+@pytest.mark.filterwarnings("ignore:The weighting does not vanish")
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("rbf", ["gto", "polynomial"])
+@pytest.mark.parametrize("pbc", [(True, True, True), (True, True, False)])
+def test_bases_and_weightings_equal_dscribe(pbc, rbf, weighting):
+    atoms, weighting = rattled_oxide(pbc), WEIGHTINGS[weighting]
+    settings = dict(r_cut=4.5, n_max=5, l_max=6, sigma=0.4, rbf=rbf)
+    copy = None if weighting is None else dict(weighting)  # dscribe changes its argument
+    theirs = DscribeSOAP(species=["Mg", "O"], periodic=True, weighting=copy, **settings).create(atoms)
+    ours = SOAP(**settings, weighting=weighting, cutoff_width=None, normalize=False).fit_transform([atoms])
+    assert_allclose(ours, theirs, rtol=0, atol=1e-8 * np.abs(theirs).max())
+
+
+@pytest.mark.filterwarnings("ignore:The weighting does not vanish")
+def test_polynomials_where_dscribe_is_inaccurate_equal_the_integral():
+    """Sigma of 1 Å (dscribe cuts the exponent at 5 Å) and l up to 12 (dscribe loses harmonics): the integral itself."""
+    from scipy.integrate import quad
+    from scipy.special import spherical_in
+
+    r_cut, sigma, n_max = 4.0, 1.0, 4
+    table = soap_table("polynomial", r_cut, n_max, 12, sigma, None)
+    beta = _polynomials(r_cut, n_max).astype(float)
+    for l, k in ((0, 40), (3, 60), (12, 90)):
+        distance = k / table.segments[0, 1]
+        for n in range(n_max):
+
+            def integrand(r, l=l, n=n, distance=distance):
+                g = sum(beta[n, m] * (r_cut - r) ** (m + 3) for m in range(n_max))
+                return 4 * np.pi * r**2 * g * np.exp(-(r**2 + distance**2) / 2) * spherical_in(l, r * distance)
+
+            exact = quad(integrand, 0, r_cut, epsabs=1e-13, epsrel=1e-12)[0]
+            assert_allclose(table.table[k, 0, l * n_max + n], exact, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("rbf", ["gto", "polynomial"])
+def test_knots_hold_the_derivatives_of_the_functions(rbf):
+    """Slopes and curvatures of the table against central differences of its own values, on a fine table."""
+    weighting = frozen_weighting({"function": "pow", "r0": 2.0, "c": 1.0, "d": 1.0, "m": 4})
+    table = soap_table(rbf, 4.0, 4, 3, 0.1, 1.5, weighting)
+    value, slope, curvature = (table.table[: int(table.segments[0, 3]) + 1, d] for d in range(3))
+    assert_allclose((value[2:] - value[:-2]) / 2, slope[1:-1], rtol=0, atol=2e-3 * np.abs(slope).max())
+    assert_allclose(value[2:] - 2 * value[1:-1] + value[:-2], curvature[1:-1], rtol=0, atol=2e-3 * np.abs(curvature).max())
+
+
+def test_weighting_functions():
+    r = np.linspace(0.05, 6.0, 200)
+    for weighting in (*WEIGHTINGS.values(), {"function": "exp", "r0": 1.5, "c": 2.0, "d": 1.0}):
+        frozen = frozen_weighting(weighting)
+        value, slope, curvature = (a[:, 0] for a in weight_profile(r, frozen))
+        step = 1e-5
+        high, low = (weight_profile(r + sign * step, frozen) for sign in (1, -1))
+        smooth = (r > 0.3) & (np.abs(r - 4.4) > 0.05) & (np.abs(r - 5.5) > 0.05)
+        assert_allclose(slope[smooth], (high[0] - low[0])[smooth, 0] / (2 * step), rtol=0, atol=1e-8)
+        assert_allclose(curvature[smooth], (high[1] - low[1])[smooth, 0] / (2 * step), rtol=0, atol=1e-7)
+    assert_allclose(value, 2.0 / (1.0 + np.exp(r / 1.5)))
+    assert central_weight(frozen) == 1.0  # c / (d + 1)
+    assert central_weight(frozen_weighting({"w0": 3.0})) == 3.0
+
+
+def test_weighting_that_does_not_vanish_is_reported():
+    with pytest.warns(NumericalWarning, match=r"does not vanish at 6.86 Å: forces jump there, by 1\.\de-06|of the largest"):
+        SOAP(weighting=WEIGHTINGS["pow"], cutoff_width=None).fit([bulk("Si")])
+
+
+@pytest.mark.parametrize(
+    ("weighting", "message"),
+    [
+        ({"function": "cubic"}, "must be one of 'poly', 'pow', 'exp'"),
+        ({"function": "poly", "r0": 4.0, "c": 1.0}, "given 'm' for the function 'poly'"),
+        ({"function": "poly", "r0": 0.0, "c": 1.0, "m": 1}, r"`weighting\['r0'\]` must be a number above 0"),
+        ({"function": "exp", "r0": 1.0, "c": 1.0, "d": 1.0, "m": 1}, "the keys function, w0, c, d, r0; got 'm'"),
+        ({"w0": -1.0}, r"`weighting\['w0'\]` must be"),
+        ({}, "with 'function' or 'w0'"),
+    ],
+)
+def test_bad_weighting(weighting, message):
+    with pytest.raises(ValueError, match=message):
+        SOAP(weighting=weighting).fit([bulk("Si")])
 
 
 def test_values_equal_dscribe_for_three_species_in_a_molecule():
@@ -90,7 +182,7 @@ def test_values_and_derivatives_equal_the_plain_reference(k, width):
 
 @pytest.mark.parametrize("width", [None, 1.0, 3.0, 4.0])
 def test_table_interpolates_the_radial_functions(width):
-    table = gto_table(4.0, 5, 3, 0.4, width)
+    table = soap_table("gto", 4.0, 5, 3, 0.4, width)
     rng = np.random.default_rng(1)
     from gapkit._device.radial import hermite_slopes, hermite_values, locate
 
@@ -118,9 +210,7 @@ def test_large_bases_where_dscribe_raises(n_max):
 
 def test_orthonormal_basis_in_extended_precision():
     """∫ g_n g_m r² dr = δ_nm for the unsmeared basis, at a size where double precision has no digit left."""
-    from gapkit.descriptors.radial import _loewdin
-
-    alpha, beta = _loewdin(5.0, 14, 2)
+    alpha, beta = _orbitals(5.0, 14, 2)
     from scipy.special import gamma
 
     overlap = gamma(3.5) / 2 * (alpha[:, None] + alpha) ** np.longdouble(-3.5)
