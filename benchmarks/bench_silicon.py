@@ -123,7 +123,14 @@ def main() -> None:
         )
         compile_cold = float(measured([python, "-W", "ignore", "-c", first], **cache)["output"].split()[-1])
         compile_warm = float(measured([python, "-W", "ignore", "-c", first], **cache)["output"].split()[-1])
-        imports = sorted(measured([python, "-c", "import gapkit"])["wall"] for _ in range(5))[2]
+        imports = {
+            name: (lambda code=code: measured([python, "-c", code]))
+            for name, code in {
+                "import gapkit": "import gapkit",
+                "ASE and scikit-learn alone": "import ase, sklearn.base",
+            }.items()
+        }
+        imported = median_time(imports)
         write_for_gap_fit(folder / "train.xyz")
         gap = (
             f"{{soap cutoff={R_CUT} cutoff_transition_width=1.0 n_max={N_MAX} l_max={L_MAX} atom_sigma=0.5 zeta=4 delta=1.0 "
@@ -160,7 +167,7 @@ def main() -> None:
         "silicon_start",
         ("start", "s"),
         [
-            ["import gapkit", imports],
+            *([name, seconds] for name, seconds in imported.items()),
             [f"load of the model ({size:.0f} MB, with posterior)", seconds],
             ["first fit and evaluation, compilation included", compile_cold],
             ["the same in a later process", compile_warm],
