@@ -15,6 +15,10 @@ DESCRIPTOR_CASES = [
     SOAP(3.0, 3, 2, cutoff_width=None),
     SOAP(4.0, 3, 2, normalize=False),
     SOAP(4.2, 4, 3, rbf="polynomial", weighting={"function": "pow", "r0": 2.0, "c": 1.0, "d": 1.0, "m": 4, "w0": 0.5}),
+    *(SOAP(4.2, 3, 2, compression={"mode": mode}) for mode in ("crossover", "mu2", "mu1nu1")),
+    SOAP(4.2, 3, 2, compression={"mode": "nu", "nu_r": 1, "nu_s": 2, "species_weighting": {"Na": 0.5, "Cl": 1.5}}),
+    SOAP(4.2, 3, 2, compression={"mode": "nu", "nu_r": 0, "nu_s": 2}),
+    SOAP(4.2, 3, 2, compression={"mode": "mixed", "channels": 9}),
     ACSF(4.5, g2_params=[(1.0, 2.0)], g3_params=[1.5]),
     ACSF(4.0, g4_params=[(0.02, 4, 1.0), (0.1, 1, -1.0)], g5_params=[(0.1, 2, 0.5)]),
 ]

@@ -1,8 +1,13 @@
 """SOAP loops: density expansion, power spectrum, their adjoints, and the Jacobian per pair.
 
 Array names end with their axes: e environment (a centre), p pair, s species, a lm = l*l + l + m, n radial index,
-f feature, c Cartesian.  Coefficients are stored as c[e, s, lm, n], n fastest.  ``first`` holds the first pair of each
-environment and, last, the end; pairs at ``reach`` or beyond are skipped.
+d density (of one species, or of all), f feature, c Cartesian.  ``first`` holds the first pair of each environment and, last,
+the end; pairs at ``reach`` or beyond are skipped.
+
+The power spectrum is the product of two sets of channels, left[e, d, lm, n] and right[e, d, lm, n], in blocks:
+``block_k3[k]`` holds d on the left, d on the right, and 1 for a triangle, where both are the same and only n' >= n is kept.
+``factor_k`` multiplies the elements of the block (of a triangle: those off the diagonal).  Both sets are the coefficients
+themselves or mixtures of them.
 """
 
 from __future__ import annotations
@@ -33,12 +38,14 @@ def expand(
     segments: Array,
     table: Array,
     constants: Array,
+    density_s: Index,
+    weight_s: Array,
     species_e: Index,
     central_n: Array,
-    c_esan: Array,
+    c_edan: Array,
 ) -> None:
     """Expansion coefficients: the central atom's own (l = 0) plus g_nl(r) Y_lm of every neighbour within ``reach``."""
-    n_max = c_esan.shape[3]
+    n_max = central_n.size
     l_max = table.shape[2] // n_max - 1
     n_environments = first.size - 1
     for block in prange((n_environments + _BLOCK - 1) // _BLOCK):
@@ -48,82 +55,92 @@ def expand(
         y = np.empty((l_max + 1) * (l_max + 1))
         g = np.empty(table.shape[2])
         for e in range(block * _BLOCK, min(n_environments, (block + 1) * _BLOCK)):
-            c_esan[e] = 0.0
+            c_edan[e] = 0.0
+            own = species_e[e]
             for n in range(n_max):
-                c_esan[e, species_e[e], 0, n] = central_n[n]
+                c_edan[e, density_s[own], 0, n] = weight_s[own] * central_n[n]
             for p in range(first[e], first[e + 1]):
                 r = distance_p[p]
                 if r >= reach:
                     continue
                 harmonics(vector_pc[p, 0] / r, vector_pc[p, 1] / r, vector_pc[p, 2] / r, l_max, constants, q, c, s, y)
                 radial_functions(r, segments, table, g)
-                c_an = c_esan[e, species_p[p]]
+                c_an = c_edan[e, density_s[species_p[p]]]
                 for l in range(l_max + 1):
                     for a in range(l * l, (l + 1) * (l + 1)):
-                        ya = y[a]
+                        ya = weight_s[species_p[p]] * y[a]
                         for n in range(n_max):
                             c_an[a, n] += ya * g[l * n_max + n]
 
 
 @njit(parallel=True)
-def power_spectrum(c_esan: Array, prefactor_l: Array, off_diagonal: float, p_ef: Array) -> None:
-    """p = prefactor_l sum_m c_nlm c_n'lm, in dscribe's order: species pair, l, n, n' (n' >= n within one species).
-
-    Elements that stand for two equal ones (n != n' of one species, every pair of unlike species) get ``off_diagonal``.
-    """
-    n_species, n_max = c_esan.shape[1], c_esan.shape[3]
-    for e in prange(c_esan.shape[0]):
-        w = np.empty((n_max, n_max))
+def power_spectrum(
+    left_edan: Array, right_edan: Array, block_k3: Index, factor_k: Array, prefactor_l: Array, p_ef: Array
+) -> None:
+    """p = prefactor_l sum_m left_lmn right_lmn'; order: block, l, n, n'."""
+    rows, columns = left_edan.shape[3], right_edan.shape[3]
+    for e in prange(left_edan.shape[0]):
+        w = np.empty((rows, columns))
         f = 0
-        for s1 in range(n_species):
-            for s2 in range(s1, n_species):
-                for l in range(prefactor_l.size):
-                    w[:] = 0.0
-                    for a in range(l * l, (l + 1) * (l + 1)):
-                        for n1 in range(n_max):
-                            c1 = c_esan[e, s1, a, n1]
-                            for n2 in range(n_max):
-                                w[n1, n2] += c1 * c_esan[e, s2, a, n2]
-                    for n1 in range(n_max):
-                        for n2 in range(n1 if s1 == s2 else 0, n_max):
-                            twice = s1 != s2 or n1 != n2
-                            p_ef[e, f] = prefactor_l[l] * w[n1, n2] * (off_diagonal if twice else 1.0)
-                            f += 1
+        for k in range(block_k3.shape[0]):
+            left_an, right_an = left_edan[e, block_k3[k, 0]], right_edan[e, block_k3[k, 1]]
+            triangle, factor = block_k3[k, 2] == 1, factor_k[k]
+            for l in range(prefactor_l.size):
+                w[:] = 0.0
+                for a in range(l * l, (l + 1) * (l + 1)):
+                    for i in range(rows):
+                        left = left_an[a, i]
+                        for j in range(columns):
+                            w[i, j] += left * right_an[a, j]
+                for i in range(rows):
+                    for j in range(i if triangle else 0, columns):
+                        p_ef[e, f] = prefactor_l[l] * w[i, j] * (1.0 if triangle and i == j else factor)
+                        f += 1
 
 
 @njit(parallel=True)
-def coefficient_gradient(c_esan: Array, prefactor_l: Array, off_diagonal: float, g_ef: Array, g_esan: Array) -> None:
-    """Adjoint of `power_spectrum`: dE/dc from dE/dp."""
-    n_species, n_max = c_esan.shape[1], c_esan.shape[3]
-    for e in prange(c_esan.shape[0]):
-        w = np.empty((n_max, n_max))
-        g_esan[e] = 0.0
+def coefficient_gradient(
+    left_edan: Array,
+    right_edan: Array,
+    block_k3: Index,
+    factor_k: Array,
+    prefactor_l: Array,
+    g_ef: Array,
+    g_left_edan: Array,
+    g_right_edan: Array,
+) -> None:
+    """Adjoint of `power_spectrum`: adds dE/d(left) and dE/d(right), which may be one array, from dE/dp."""
+    rows, columns = left_edan.shape[3], right_edan.shape[3]
+    for e in prange(left_edan.shape[0]):
+        w = np.empty((rows, columns))
         f = 0
-        for s1 in range(n_species):
-            for s2 in range(s1, n_species):
-                for l in range(prefactor_l.size):
-                    for n1 in range(n_max):
-                        for n2 in range(n1 if s1 == s2 else 0, n_max):
-                            g = prefactor_l[l] * g_ef[e, f]
-                            f += 1
-                            if s1 != s2:
-                                w[n1, n2] = g * off_diagonal
-                            elif n1 == n2:
-                                w[n1, n1] = 2.0 * g
-                            else:
-                                w[n1, n2] = g * off_diagonal
-                                w[n2, n1] = g * off_diagonal
-                    for a in range(l * l, (l + 1) * (l + 1)):
-                        for n1 in range(n_max):
-                            total = 0.0
-                            for n2 in range(n_max):
-                                total += w[n1, n2] * c_esan[e, s2, a, n2]
-                            g_esan[e, s1, a, n1] += total
-                        if s1 != s2:
-                            for n1 in range(n_max):
-                                c1 = c_esan[e, s1, a, n1]
-                                for n2 in range(n_max):
-                                    g_esan[e, s2, a, n2] += w[n1, n2] * c1
+        for k in range(block_k3.shape[0]):
+            left_an, right_an = left_edan[e, block_k3[k, 0]], right_edan[e, block_k3[k, 1]]
+            g_left_an, g_right_an = g_left_edan[e, block_k3[k, 0]], g_right_edan[e, block_k3[k, 1]]
+            triangle, factor = block_k3[k, 2] == 1, factor_k[k]
+            for l in range(prefactor_l.size):
+                for i in range(rows):
+                    for j in range(i if triangle else 0, columns):
+                        g = prefactor_l[l] * g_ef[e, f]
+                        f += 1
+                        if not triangle:
+                            w[i, j] = g * factor
+                        elif i == j:
+                            w[i, i] = 2.0 * g
+                        else:
+                            w[i, j] = g * factor
+                            w[j, i] = g * factor
+                for a in range(l * l, (l + 1) * (l + 1)):
+                    for i in range(rows):
+                        total = 0.0
+                        for j in range(columns):
+                            total += w[i, j] * right_an[a, j]
+                        g_left_an[a, i] += total
+                    if not triangle:
+                        for i in range(rows):
+                            left = left_an[a, i]
+                            for j in range(columns):
+                                g_right_an[a, j] += w[i, j] * left
 
 
 @njit(parallel=True)
@@ -136,11 +153,13 @@ def pair_gradient(
     segments: Array,
     table: Array,
     constants: Array,
-    g_esan: Array,
+    density_s: Index,
+    weight_s: Array,
+    g_edan: Array,
     gradient_pc: Array,
 ) -> None:
     """Adjoint of `expand`: dE/dD of every pair from dE/dc."""
-    l_max = table.shape[2] // g_esan.shape[3] - 1
+    l_max = table.shape[2] // g_edan.shape[3] - 1
     n_environments = first.size - 1
     for block in prange((n_environments + _BLOCK - 1) // _BLOCK):
         q = np.empty((l_max + 2, l_max + 2))
@@ -157,10 +176,23 @@ def pair_gradient(
                 ux, uy, uz = vector_pc[p, 0] / r, vector_pc[p, 1] / r, vector_pc[p, 2] / r
                 polynomials(ux, uy, uz, l_max, constants, q, c, s)
                 radial_functions_slopes(r, segments, table, g, dg)
-                fx, fy, fz = contract_gradient(ux, uy, uz, 1.0 / r, g_esan[e, species_p[p]], g, dg, constants, q, c, s)
-                gradient_pc[p, 0] = fx
-                gradient_pc[p, 1] = fy
-                gradient_pc[p, 2] = fz
+                moved, weight = density_s[species_p[p]], weight_s[species_p[p]]
+                fx, fy, fz = contract_gradient(ux, uy, uz, 1.0 / r, g_edan[e, moved], g, dg, constants, q, c, s)
+                gradient_pc[p, 0] = weight * fx
+                gradient_pc[p, 1] = weight * fy
+                gradient_pc[p, 2] = weight * fz
+
+
+@njit()
+def _mixed(d_can: Array, mixing_ndm: Array, d_dcan: Array) -> None:
+    """Derivatives of the mixed channels [d, c, lm, m] from those of the radial functions of the moved atom's density."""
+    d_dcan[:] = 0.0
+    for d in range(d_dcan.shape[0]):
+        for c in range(3):
+            for a in range(d_can.shape[1]):
+                for n in range(d_can.shape[2]):
+                    for m in range(d_dcan.shape[3]):
+                        d_dcan[d, c, a, m] += d_can[c, a, n] * mixing_ndm[n, d, m]
 
 
 @njit(parallel=True)
@@ -173,9 +205,16 @@ def jacobian(
     segments: Array,
     table: Array,
     constants: Array,
-    c_esan: Array,
+    density_s: Index,
+    weight_s: Array,
+    n_max: int,
+    mix_left_sndm: Array,
+    mix_right_sndm: Array,
+    left_edan: Array,
+    right_edan: Array,
+    block_k3: Index,
+    factor_k: Array,
     prefactor_l: Array,
-    off_diagonal: float,
     x_ef: Array,
     norm_e: Array,
     jacobian_pcf: Array,
@@ -183,21 +222,26 @@ def jacobian(
     """d x_f / d D_p of the environment that pair p belongs to.
 
     ``norm_e`` > 0: x is the power spectrum divided by that norm, dx = (dp - x (x . dp)) / norm; 0: x = 0, dx = 0;
-    negative: x is the power spectrum itself.  Only blocks of the power spectrum with the neighbour's species change.
+    negative: x is the power spectrum itself.  An empty mixing matrix means the coefficients themselves, of which only those
+    of the neighbour's density change.
     """
-    n_species, n_max = c_esan.shape[1], c_esan.shape[3]
     l_max = table.shape[2] // n_max - 1
+    n_lm = (l_max + 1) * (l_max + 1)
+    rows, columns = left_edan.shape[3], right_edan.shape[3]
+    left_mixed, right_mixed = mix_left_sndm.size > 0, mix_right_sndm.size > 0
     n_environments = first.size - 1
     for block in prange((n_environments + _BLOCK - 1) // _BLOCK):
         q = np.empty((l_max + 2, l_max + 2))
         c = np.empty(l_max + 1)
         s = np.empty(l_max + 1)
-        y = np.empty((l_max + 1) * (l_max + 1))
-        dy = np.empty((3, (l_max + 1) * (l_max + 1)))
+        y = np.empty(n_lm)
+        dy = np.empty((3, n_lm))
         g = np.empty(table.shape[2])
         dg = np.empty(table.shape[2])
-        dc = np.empty((3, (l_max + 1) * (l_max + 1), n_max))
-        w = np.empty((n_max, n_max))
+        dc = np.empty((3, n_lm, n_max))
+        d_left = np.empty((left_edan.shape[1] if left_mixed else 0, 3, n_lm, rows))
+        d_right = np.empty((right_edan.shape[1] if right_mixed else 0, 3, n_lm, columns))
+        w = np.empty((rows, columns))
         for e in range(block * _BLOCK, min(n_environments, (block + 1) * _BLOCK)):
             for p in range(first[e], first[e + 1]):
                 r = distance_p[p]
@@ -207,46 +251,55 @@ def jacobian(
                 ux, uy, uz = vector_pc[p, 0] / r, vector_pc[p, 1] / r, vector_pc[p, 2] / r
                 harmonics_gradient(ux, uy, uz, l_max, constants, q, c, s, y, dy)
                 radial_functions_slopes(r, segments, table, g, dg)
+                moved, weight = density_s[species_p[p]], weight_s[species_p[p]]
                 for l in range(l_max + 1):
                     for a in range(l * l, (l + 1) * (l + 1)):
                         for n in range(n_max):
-                            value, slope = g[l * n_max + n], dg[l * n_max + n]
+                            value, slope = weight * g[l * n_max + n], weight * dg[l * n_max + n]
                             dc[0, a, n], dc[1, a, n], dc[2, a, n] = project_gradient(
                                 ux, uy, uz, 1.0 / r, slope * y[a], value * dy[0, a], value * dy[1, a], value * dy[2, a]
                             )
-                moved = species_p[p]
+                if left_mixed:
+                    _mixed(dc, mix_left_sndm[moved], d_left)
+                if right_mixed:
+                    _mixed(dc, mix_right_sndm[moved], d_right)
                 for k in range(3):
                     f = 0
-                    for s1 in range(n_species):
-                        for s2 in range(s1, n_species):
-                            if moved != s1 and moved != s2:
-                                f += (l_max + 1) * (n_max * (n_max + 1) // 2 if s1 == s2 else n_max * n_max)
-                                continue
-                            other = s2 if moved == s1 else s1
-                            for l in range(l_max + 1):
-                                w[:] = 0.0
-                                for a in range(l * l, (l + 1) * (l + 1)):
-                                    for n1 in range(n_max):
-                                        d = dc[k, a, n1]
-                                        for n2 in range(n_max):
-                                            w[n1, n2] += d * c_esan[e, other, a, n2]
-                                if s1 == s2:
-                                    for n1 in range(n_max):
-                                        jacobian_pcf[p, k, f] = 2.0 * prefactor_l[l] * w[n1, n1]
+                    for b in range(block_k3.shape[0]):
+                        d1, d2, triangle = block_k3[b, 0], block_k3[b, 1], block_k3[b, 2] == 1
+                        by_left = left_mixed or moved == d1
+                        by_right = (right_mixed or moved == d2) and not triangle
+                        if not (by_left or by_right):
+                            f += (l_max + 1) * (rows * (rows + 1) // 2 if triangle else rows * columns)
+                            continue
+                        left_an, right_an = left_edan[e, d1], right_edan[e, d2]
+                        dl_an = d_left[d1, k] if left_mixed else dc[k]
+                        dr_an = d_right[d2, k] if right_mixed else dc[k]
+                        for l in range(l_max + 1):
+                            w[:] = 0.0
+                            for a in range(l * l, (l + 1) * (l + 1)):
+                                if by_left:
+                                    for i in range(rows):
+                                        d = dl_an[a, i]
+                                        for j in range(columns):
+                                            w[i, j] += d * right_an[a, j]
+                                if by_right:
+                                    for i in range(rows):
+                                        left = left_an[a, i]
+                                        for j in range(columns):
+                                            w[i, j] += left * dr_an[a, j]
+                            scale = prefactor_l[l] * factor_k[b]
+                            for i in range(rows):
+                                if triangle:
+                                    jacobian_pcf[p, k, f] = 2.0 * prefactor_l[l] * w[i, i]
+                                    f += 1
+                                    for j in range(i + 1, columns):
+                                        jacobian_pcf[p, k, f] = scale * (w[i, j] + w[j, i])
                                         f += 1
-                                        for n2 in range(n1 + 1, n_max):
-                                            jacobian_pcf[p, k, f] = prefactor_l[l] * off_diagonal * (w[n1, n2] + w[n2, n1])
-                                            f += 1
-                                elif moved == s1:
-                                    for n1 in range(n_max):
-                                        for n2 in range(n_max):
-                                            jacobian_pcf[p, k, f] = prefactor_l[l] * off_diagonal * w[n1, n2]
-                                            f += 1
                                 else:
-                                    for n1 in range(n_max):
-                                        for n2 in range(n_max):
-                                            jacobian_pcf[p, k, f] = prefactor_l[l] * off_diagonal * w[n2, n1]
-                                            f += 1
+                                    for j in range(columns):
+                                        jacobian_pcf[p, k, f] = scale * w[i, j]
+                                        f += 1
                     if norm_e[e] > 0.0:
                         along = 0.0
                         for f in range(x_ef.shape[1]):

@@ -17,6 +17,7 @@ from ..exceptions import NumericalWarning
 from ..neighbors import NeighborList
 from .base import Descriptor, Features
 from .basis import RADIAL_BASES
+from .compression import Channels, channels_of, check_compression
 from .soap_table import RadialTable, hard_reach, soap_table
 from .weighting import Weighting, check_weighting, frozen_weighting, weight_end
 
@@ -33,9 +34,10 @@ def _harmonic_constants(l_max: int) -> Array:
 
 
 class _State(NamedTuple):
-    """What the adjoint needs again: coefficients c[e, s, lm, n], norms, neighbour species."""
+    """What the adjoint needs again: both factors of the power spectrum [e, d, lm, n], norms, neighbour species."""
 
-    coefficients: Array
+    left: Array
+    right: Array
     norms: Array
     species: NDArray[np.int64]
 
@@ -74,6 +76,13 @@ class SOAP(Descriptor):
         ``{"function": "exp", "r0", "c", "d"}``: c / (d + e^x), which decays (dscribe 2.1.2 codes e^-x, which grows).
         ``"w0"``, alone or with a function, is the weight of the central atom.  pow with r0 of 2 to 3 Å and m of 4 to 8
         makes near neighbours count more (M. J. Willatt et al., PCCP 20, 29661 (2018)).
+    compression : dict, optional
+        Fewer features for many species.  ``{"mode": ...}`` is one of dscribe's "off", "crossover" (pairs of one species only),
+        "mu1nu1" (one factor is summed over species), "mu2" (species-blind); or ``"nu"`` with ``"nu_r"`` and ``"nu_s"`` of 0
+        to 2, how many of the two factors keep the radial index and the species (J. P. Darby, J. R. Kermode, G. Csányi,
+        npj Comput. Mater. 8, 166 (2022)); or ``"mixed"`` with ``"channels"`` (and ``"seed"``), random mixtures of radial
+        functions and species, of a size that does not depend on their number (J. P. Darby et al., Phys. Rev. Lett. 131,
+        028001 (2023)).  ``"species_weighting"``, a dict over species, multiplies the density of each in every mode.
     species : sequence of str or int, optional
         Species that may occur; default: those of the structures seen in `fit`.
     cutoff_width : float or None, default 1.0
@@ -109,6 +118,7 @@ class SOAP(Descriptor):
         *,
         rbf: str = "gto",
         weighting: Mapping[str, Any] | None = None,
+        compression: Mapping[str, Any] | None = None,
         species: Sequence[int | str] | None = None,
         cutoff_width: float | None = 1.0,
         normalize: bool = True,
@@ -119,6 +129,7 @@ class SOAP(Descriptor):
         self.sigma = sigma
         self.rbf = rbf
         self.weighting = weighting
+        self.compression = compression
         self.species = species
         self.cutoff_width = cutoff_width
         self.normalize = normalize
@@ -131,6 +142,7 @@ class SOAP(Descriptor):
         check_real("sigma", self.sigma, above=0.0, at_most=5.0, remedy="It is in Å; 0.3 to 0.5 is usual.")
         check_choice("rbf", self.rbf, RADIAL_BASES)
         check_weighting(self.weighting)
+        check_compression(self.compression)
         if self.cutoff_width is not None:
             check_real(
                 "cutoff_width",
@@ -162,8 +174,7 @@ class SOAP(Descriptor):
     @property
     def n_features(self) -> int:
         """Length of the power spectrum."""
-        channels = len(self.species_) * self.n_max
-        return channels * (channels + 1) // 2 * (self.l_max + 1)
+        return self._channels().n_pairs(self.n_max) * (self.l_max + 1)
 
     @property
     def group_names_(self) -> list[str]:
@@ -192,18 +203,20 @@ class SOAP(Descriptor):
             If an atom has a species that the descriptor was not fitted with.
         """
         ops, table, constants = soap_ops(), self._table(), _harmonic_constants(self.l_max)
+        channels = self._channels()
         start, stop, _ = (centers or slice(None)).indices(neighbors.n_atoms)
         species = self.species_index(neighbors)
         first = neighbors.first[start : stop + 1]
         pairs = slice(int(first[0]), int(first[-1]))
-        local = first - first[0]
-        geometry = (local, species[neighbors.neighbors[pairs]], neighbors.vectors[pairs], neighbors.distances[pairs])
-        radial = (table.reach, table.segments, table.table, constants)
-        coefficients = np.empty((stop - start, len(self.species_), (self.l_max + 1) ** 2, self.n_max))
+        geometry = (first - first[0], species[neighbors.neighbors[pairs]], neighbors.vectors[pairs], neighbors.distances[pairs])
+        radial = (table.reach, table.segments, table.table, constants, channels.density_s, channels.weight_s)
+        coefficients = np.empty((stop - start, channels.n_densities, (self.l_max + 1) ** 2, self.n_max))
         ops.expand(*geometry, *radial, species[start:stop], table.central, coefficients)
+        left = _mix(coefficients, channels.mix_left)
+        right = left if channels.mix_right is channels.mix_left else _mix(coefficients, channels.mix_right)
         values = np.empty((stop - start, self.n_features))
-        prefactor, off_diagonal = self._prefactors()
-        ops.power_spectrum(coefficients, prefactor, off_diagonal, values)
+        products = (left, right, channels.block_k3, *self._factors(channels))
+        ops.power_spectrum(*products, values)
         norms = np.full(len(values), -1.0)  # negative: not normalised
         if self.normalize:
             norms = np.sqrt(np.einsum("ef,ef->e", values, values))
@@ -211,7 +224,8 @@ class SOAP(Descriptor):
         gradient = None
         if jacobian:
             gradient = np.empty((pairs.stop - pairs.start, 3, self.n_features))
-            ops.jacobian(*geometry, *radial, coefficients, prefactor, off_diagonal, values, norms, gradient)
+            mixing = (self.n_max, channels.mix_left, channels.mix_right)
+            ops.jacobian(*geometry, *radial, *mixing, *products, values, norms, gradient)
         return Features(
             values=values,
             groups=species[start:stop],
@@ -219,7 +233,7 @@ class SOAP(Descriptor):
             first=first,
             neighbors=neighbors,
             jacobian=gradient,
-            state=_State(coefficients, norms, geometry[1]),
+            state=_State(left, right, norms, geometry[1]),
         )
 
     def pullback(self, features: Features, dE_dx: Array) -> Array:
@@ -244,9 +258,14 @@ class SOAP(Descriptor):
             along = np.einsum("ef,ef->e", gradient, features.values)
             norms = np.where(state.norms > 0.0, state.norms, np.inf)
             gradient = (gradient - along[:, None] * features.values) / norms[:, None]
-        of_coefficients = np.empty_like(state.coefficients)
-        prefactor, off_diagonal = self._prefactors()
-        ops.coefficient_gradient(state.coefficients, prefactor, off_diagonal, gradient, of_coefficients)
+        channels = self._channels()
+        of_left = np.zeros_like(state.left)
+        of_right = of_left if state.right is state.left else np.zeros_like(state.right)
+        products = (state.left, state.right, channels.block_k3, *self._factors(channels))
+        ops.coefficient_gradient(*products, gradient, of_left, of_right)
+        of_coefficients = _unmix(of_left, channels.mix_left)
+        if of_right is not of_left:
+            of_coefficients = of_coefficients + _unmix(of_right, channels.mix_right)
         first = features.first
         pairs = slice(int(first[0]), int(first[-1]))
         result = np.empty((pairs.stop - pairs.start, 3))
@@ -259,6 +278,8 @@ class SOAP(Descriptor):
             table.segments,
             table.table,
             constants,
+            channels.density_s,
+            channels.weight_s,
             of_coefficients,
             result,
         )
@@ -272,6 +293,26 @@ class SOAP(Descriptor):
     def _weighting(self) -> Weighting:
         return frozen_weighting(self.weighting)
 
-    def _prefactors(self) -> tuple[Array, float]:
-        prefactor = np.pi * np.sqrt(8.0 / (2.0 * np.arange(self.l_max + 1) + 1.0))
-        return prefactor, float(np.sqrt(2.0)) if self.normalize else 1.0
+    def _channels(self) -> Channels:
+        return channels_of(self.compression, self.species_, self.n_max)
+
+    def _factors(self, channels: Channels) -> tuple[Array, Array]:
+        """Factor of each block of channels, and of each l."""
+        twice = np.sqrt(2.0) if self.normalize else 1.0
+        return np.where(channels.doubled_k, twice, 1.0), np.pi * np.sqrt(8.0 / (2.0 * np.arange(self.l_max + 1) + 1.0))
+
+
+def _mix(coefficients: Array, mixing: Array) -> Array:
+    """Channels [e, d, lm, m] of one factor of the power spectrum; the coefficients themselves without mixing."""
+    if not mixing.size:
+        return coefficients
+    mixed = np.tensordot(coefficients, mixing, axes=([1, 3], [0, 1]))  # [e, lm, d, m]
+    return np.ascontiguousarray(mixed.transpose(0, 2, 1, 3))
+
+
+def _unmix(gradient: Array, mixing: Array) -> Array:
+    """Adjoint of `_mix`."""
+    if not mixing.size:
+        return gradient
+    result = np.tensordot(gradient, mixing, axes=([1, 3], [2, 3]))  # [e, lm, s, n]
+    return np.ascontiguousarray(result.transpose(0, 2, 1, 3))
