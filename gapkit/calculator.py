@@ -48,7 +48,7 @@ class GAPCalculator(Calculator):  # type: ignore[misc]
     >>> from gapkit.datasets import load_silicon
     >>> model = GAPRegressor([Term(SOAP(r_cut=4.0, n_max=4, l_max=2), DotProduct(2), n_sparse=8)])
     >>> atoms = bulk("Si")
-    >>> atoms.calc = GAPCalculator(model.fit(load_silicon(config_types=["eos"])), uncertainty="exact")
+    >>> atoms.calc = GAPCalculator(model.fit(load_silicon(config_types=["rattled"])), uncertainty="exact")
     >>> atoms.get_forces().shape
     (2, 3)
     >>> atoms.calc.prediction.energy_std > 0

@@ -83,11 +83,11 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     --------
     >>> from gapkit import GAPRegressor, SOAP, DotProduct, Term
     >>> from gapkit.datasets import load_silicon
-    >>> frames = load_silicon(config_types=["eos"])
+    >>> frames = load_silicon(config_types=["rattled"])
     >>> model = GAPRegressor([Term(SOAP(r_cut=4.0, n_max=4, l_max=2), DotProduct(2), n_sparse=8)], random_state=0)
     >>> energies = model.fit(frames).predict(frames)
     >>> energies.shape
-    (13,)
+    (20,)
     """
 
     def __init__(
