@@ -9,7 +9,7 @@ import sys
 from functools import lru_cache
 from types import ModuleType
 
-__all__ = ["acsf_ops", "pair_ops", "row_ops", "soap_ops"]
+__all__ = ["acsf_ops", "body_ops", "pair_ops", "row_ops", "soap_ops"]
 
 
 @lru_cache(maxsize=1)
@@ -47,6 +47,14 @@ def acsf_ops() -> ModuleType:
     from ._cpu import acsf
 
     return acsf
+
+
+def body_ops() -> ModuleType:
+    """Loops over triplets: features, adjoint, Jacobian."""
+    _announce_compilation()
+    from ._cpu import bodies
+
+    return bodies
 
 
 def row_ops() -> ModuleType:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from sklearn.base import clone
 
-from .descriptors import Descriptor
+from .descriptors import Descriptor, Features
 from .kernels import Kernel
 from .neighbors import NeighborList
 
@@ -78,29 +78,46 @@ def check_descriptor(descriptor: Descriptor, structures: Sequence[Atoms] | None 
         assert_array_equal(old.pbc, new.pbc)
     for atoms, value in zip(frames, values, strict=True):
         assert value.shape[1] == fitted.n_features == len(fitted.get_feature_names_out())
-        _check_invariances(fitted, atoms, value)
+        _check_invariances(fitted, atoms)
         _check_derivatives(fitted, atoms)
     _check_cutoff(fitted, frames[0])
 
 
-def _check_invariances(fitted: Descriptor, atoms: Atoms, value: Array) -> None:
+def _check_invariances(fitted: Descriptor, atoms: Atoms) -> None:
+    """Environments of pairs and triplets come in any order: their sums by group are compared."""
+
+    def of(structure: Atoms) -> Array:
+        return fitted.transform([structure]) if fitted.one_per_atom else _group_sums(fitted, structure)
+
     rng = np.random.default_rng(3)
+    value = of(atoms)
     tolerance = _INVARIANCE * np.abs(value).max()
     rotated = atoms.copy()
     matrix = Rotation.random(random_state=5).as_matrix()
     rotated.set_cell(atoms.cell.array @ matrix.T)
     rotated.positions = atoms.positions @ matrix.T
-    assert_allclose(fitted.transform([rotated]), value, rtol=0, atol=tolerance, err_msg="rotation")
+    assert_allclose(of(rotated), value, rtol=0, atol=tolerance, err_msg="rotation")
     shifted = atoms.copy()
     shifts = rng.integers(-3, 4, (len(atoms), 3)) * atoms.pbc
     shifted.positions += shifts @ complete_cell(atoms.cell.array) + 0.37
-    assert_allclose(fitted.transform([shifted]), value, rtol=0, atol=tolerance, err_msg="unwrapped positions")
+    assert_allclose(of(shifted), value, rtol=0, atol=tolerance, err_msg="unwrapped positions")
     order = rng.permutation(len(atoms))
-    if len(value) == len(atoms):
-        assert_allclose(fitted.transform([atoms[order]]), value[order], rtol=0, atol=tolerance, err_msg="permutation")
-        repeats = [2 if periodic else 1 for periodic in atoms.pbc]
-        repeated = np.tile(value, (int(np.prod(repeats)), 1))
-        assert_allclose(fitted.transform([atoms.repeat(repeats)]), repeated, rtol=0, atol=tolerance, err_msg="supercell")
+    permuted = value[order] if fitted.one_per_atom else value
+    assert_allclose(of(atoms[order]), permuted, rtol=0, atol=tolerance, err_msg="permutation")
+    repeats = [2 if periodic else 1 for periodic in atoms.pbc]
+    copies = int(np.prod(repeats))
+    repeated, times = (np.tile(value, (copies, 1)), 1) if fitted.one_per_atom else (copies * value, copies)
+    assert_allclose(of(atoms.repeat(repeats)), repeated, rtol=0, atol=times * tolerance, err_msg="supercell")
+
+
+def _group_sums(fitted: Descriptor, atoms: Atoms) -> Array:
+    """Weighted sums of the features, of their squares and of 1 over the environments of each group."""
+    features = fitted.compute(NeighborList.from_atoms([atoms], fitted.neighbor_range))
+    weights = np.ones(len(features.values)) if features.weights is None else features.weights
+    columns = np.column_stack([np.ones(len(weights)), features.values, features.values**2])
+    result = np.zeros((len(fitted.group_names_), columns.shape[1]))
+    np.add.at(result, features.groups, weights[:, None] * columns)
+    return result
 
 
 def _check_derivatives(fitted: Descriptor, atoms: Atoms, step: float = 1e-4) -> None:
@@ -108,17 +125,34 @@ def _check_derivatives(fitted: Descriptor, atoms: Atoms, step: float = 1e-4) -> 
     neighbors = NeighborList.from_atoms([atoms], fitted.neighbor_range)
     features = fitted.compute(neighbors, jacobian=True)
     assert features.jacobian is not None
-    weights = np.random.default_rng(1).standard_normal(features.values.shape)
-    gradient = fitted.pullback(features, weights)
-    environment = np.repeat(np.arange(len(weights)), np.diff(features.first))
-    contracted = np.einsum("pcf,pf->pc", features.jacobian, weights[environment])
+    rng = np.random.default_rng(1)
+    directions = rng.standard_normal((len(fitted.group_names_), features.values.shape[1]))
+    if fitted.one_per_atom:
+        directions = rng.standard_normal(features.values.shape)
+
+    def contraction(found: Features) -> tuple[float, Array, Array | None]:
+        """sum_e w_e x_e·d with its derivatives by x and w; environments of pairs and triplets come in any order."""
+        along = directions if fitted.one_per_atom else directions[found.groups]
+        inner = np.einsum("ef,ef->e", found.values, along)
+        if found.weights is None:
+            return float(inner.sum()), along, None
+        return float(found.weights @ inner), found.weights[:, None] * along, inner
+
+    _, of_values, of_weights = contraction(features)
+    gradient = fitted.pullback(features, of_values, of_weights)
+    environment = np.repeat(np.arange(len(of_values)), np.diff(features.first))
+    entries = np.einsum("qcf,qf->qc", features.jacobian, of_values[environment])
+    if of_weights is not None and features.weight_gradient is not None:
+        entries += of_weights[environment, None] * features.weight_gradient
+    contracted = np.zeros_like(gradient)
+    np.add.at(contracted, features.pairs - features.block.start, entries)
     scale = max(1.0, float(np.abs(contracted).max(initial=0.0)))
     assert_allclose(gradient, contracted, rtol=0, atol=1e-10 * scale, err_msg="pullback")
     half = fitted.compute(neighbors, centers=slice(0, len(atoms) // 2))
     assert_allclose(half.values, features.values[: len(half.values)], rtol=0, atol=1e-14, err_msg="block of centres")
 
     def energy(moved: Atoms) -> float:
-        return float(np.sum(fitted.transform([moved]) * weights))
+        return contraction(fitted.compute(NeighborList.from_atoms([moved], fitted.neighbor_range)))[0]
 
     for atom, axis in ((0, 1), (len(atoms) - 1, 2)):
         plus, minus = atoms.copy(), atoms.copy()
@@ -153,12 +187,11 @@ def _check_cutoff(fitted: Descriptor, atoms: Atoms) -> None:
     def at(distance: float) -> Array:
         third = [0.0, 1.9, 0.3]
         cluster = Atoms(numbers=[*species, species[0]], positions=[[0, 0, 0], [distance, 0, 0], third])
-        value: Array = fitted.transform([cluster])[0]
-        return value
+        return fitted.transform([cluster])[0] if fitted.one_per_atom else _group_sums(fitted, cluster).ravel()
 
     step = 1e-4
     outside, edge, inside, further = (at(reach + k * step) for k in (1, -0.001, -1, -2))
-    scale = np.abs(outside).max()
+    scale = max(np.abs(outside).max(), np.abs(at(0.8 * reach)).max())
     assert np.abs(edge - outside).max() <= 1e-9 * scale, "value jumps at the cutoff"
     slope_inside = np.abs(further - inside).max() / step
     assert slope_inside <= 1e-2 * scale, "slope jumps at the cutoff"

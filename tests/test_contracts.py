@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gapkit.descriptors import ACSF, DESCRIPTORS, SOAP
+from gapkit.descriptors import ACSF, DESCRIPTORS, SOAP, ThreeBody, TwoBody
 from gapkit.kernels import KERNELS, RBF, Constant, DotProduct, Kernel
 from gapkit.kernels.base import _Pair
 from gapkit.testing import check_descriptor, check_kernel
@@ -21,6 +21,9 @@ DESCRIPTOR_CASES = [
     SOAP(4.2, 3, 2, compression={"mode": "mixed", "channels": 9}),
     ACSF(4.5, g2_params=[(1.0, 2.0)], g3_params=[1.5]),
     ACSF(4.0, g4_params=[(0.02, 4, 1.0), (0.1, 1, -1.0)], g5_params=[(0.1, 2, 0.5)]),
+    TwoBody(5.0),
+    TwoBody(3.0, cutoff_width=3.0),
+    ThreeBody(3.8),
 ]
 KERNEL_CASES: list[Kernel] = [
     DotProduct(1),

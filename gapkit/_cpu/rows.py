@@ -1,7 +1,7 @@
 """Loops that assemble the rows of a fit from blocks of environments.
 
-Array names end with their axes: e environment, p pair, i atom, t structure, c Cartesian, v Voigt component, f feature,
-m sparse point, r row.
+Array names end with their axes: e environment, p pair, i atom, t structure, c Cartesian, f feature, m sparse
+point, r row, q entry (a pair of an environment), v vector, k sum of `centre_and_strain`.
 """
 
 from __future__ import annotations
@@ -47,57 +47,57 @@ def centre_and_strain(first: Index, vector_pc: Array, jacobian_pcf: Array, out_e
 def add_gradient_rows(
     first: Index,
     atom_e: Index,
-    neighbour_p: Index,
+    neighbour_q: Index,
     structure_i: Index,
     force_row_i: Index,
     stress_row_t: Index,
     volume_t: Array,
     slope_em: Array,
-    self_slope_em: Array,
-    pair_pcm: Array,
-    self_pair_pc: Array,
+    pair_qcm: Array,
     sum_ekm: Array,
-    self_sum_ek: Array,
+    coefficient_vem: Array,
+    vector_vqc: Array,
+    sum_vek: Array,
     column: int,
     force_rm: Array,
     stress_rm: Array,
 ) -> None:
-    """Add dk/d(...) = A (J s) + B (J x) of a block of environments to the force (-dE/dr) and stress (dE/dstrain / V) rows.
+    """Add dk/d(...) of a block of environments to the force (-dE/dr) and stress (dE/dstrain / V) rows.
 
-    pair_pcm = J_p s_m and sum_ekm = (sums of `centre_and_strain`) s_m; self_pair_pc, self_sum_ek: the same with x
-    in place of s; an empty ``self_slope_em`` stands for B = 0.  A row index of -1 means that there is no such label.
+    The derivative by the pair vector of entry q is slope_em pair_qcm + the sum over v of coefficient_vem vector_vqc;
+    sum_ekm and sum_vek are the sums of `centre_and_strain` of the same.  A row index of -1 means that there is no such label.
     """
     n_columns = slope_em.shape[1]
-    with_self = self_slope_em.size > 0
+    n_vectors = coefficient_vem.shape[0]
     for task in prange((n_columns + _COLUMNS - 1) // _COLUMNS):
         start = task * _COLUMNS
         stop = min(n_columns, start + _COLUMNS)
         for e in range(first.size - 1):
             i = atom_e[e]
-            for p in range(first[e], first[e + 1]):
-                row = force_row_i[neighbour_p[p]]
+            for q in range(first[e], first[e + 1]):
+                row = force_row_i[neighbour_q[q]]
                 if row >= 0:
                     for c in range(3):
                         for m in range(start, stop):
-                            force_rm[row + c, column + m] -= slope_em[e, m] * pair_pcm[p, c, m]
-                        if with_self:
+                            force_rm[row + c, column + m] -= slope_em[e, m] * pair_qcm[q, c, m]
+                        for v in range(n_vectors):
                             for m in range(start, stop):
-                                force_rm[row + c, column + m] -= self_slope_em[e, m] * self_pair_pc[p, c]
+                                force_rm[row + c, column + m] -= coefficient_vem[v, e, m] * vector_vqc[v, q, c]
             row = force_row_i[i]
             if row >= 0:
                 for c in range(3):
                     for m in range(start, stop):
                         force_rm[row + c, column + m] += slope_em[e, m] * sum_ekm[e, c, m]
-                    if with_self:
+                    for v in range(n_vectors):
                         for m in range(start, stop):
-                            force_rm[row + c, column + m] += self_slope_em[e, m] * self_sum_ek[e, c]
+                            force_rm[row + c, column + m] += coefficient_vem[v, e, m] * sum_vek[v, e, c]
             t = structure_i[i]
             row = stress_row_t[t]
             if row >= 0:
                 inverse = 1.0 / volume_t[t]
-                for v in range(6):
+                for k in range(6):
                     for m in range(start, stop):
-                        stress_rm[row + v, column + m] += slope_em[e, m] * sum_ekm[e, 3 + v, m] * inverse
-                    if with_self:
+                        stress_rm[row + k, column + m] += slope_em[e, m] * sum_ekm[e, 3 + k, m] * inverse
+                    for v in range(n_vectors):
                         for m in range(start, stop):
-                            stress_rm[row + v, column + m] += self_slope_em[e, m] * self_sum_ek[e, 3 + v] * inverse
+                            stress_rm[row + k, column + m] += coefficient_vem[v, e, m] * sum_vek[v, e, 3 + k] * inverse

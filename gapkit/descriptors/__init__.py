@@ -3,5 +3,7 @@
 from .acsf import ACSF
 from .base import DESCRIPTORS, Descriptor, Features
 from .soap import SOAP
+from .three_body import ThreeBody
+from .two_body import TwoBody
 
-__all__ = ["ACSF", "DESCRIPTORS", "SOAP", "Descriptor", "Features"]
+__all__ = ["ACSF", "DESCRIPTORS", "SOAP", "Descriptor", "Features", "ThreeBody", "TwoBody"]

@@ -167,17 +167,16 @@ class ACSF(Descriptor):
         """
         start, stop, _ = (centers or slice(None)).indices(neighbors.n_atoms)
         species = self.species_index(neighbors)
-        first = neighbors.first[start : stop + 1]
-        arguments = self._arguments(neighbors, first, species)
+        arguments = self._arguments(neighbors, neighbors.first[start : stop + 1], species)
         values = np.empty((stop - start, self.n_features))
         acsf_ops().values(*arguments, values)
         gradient = None
         if jacobian:
-            gradient = np.empty((int(first[-1] - first[0]), 3, self.n_features))
+            gradient = np.empty((int(neighbors.first[stop] - neighbors.first[start]), 3, self.n_features))
             acsf_ops().jacobian(*arguments, gradient)
-        return Features(values, species[start:stop], np.arange(start, stop), first, neighbors, gradient, species)
+        return Features.of_atoms(values, species[start:stop], neighbors, (start, stop), gradient, species)
 
-    def pullback(self, features: Features, dE_dx: Array) -> Array:
+    def pullback(self, features: Features, dE_dx: Array, dE_dw: Array | None = None) -> Array:
         """Gradient of an energy with respect to pair vectors, without a Jacobian.
 
         Parameters
@@ -186,15 +185,17 @@ class ACSF(Descriptor):
             From `compute`.
         dE_dx : ndarray of shape (n_environments, n_features)
             Derivative of the energy with respect to ``features.values``, eV.
+        dE_dw : None
+            Environments of atoms have no weights.
 
         Returns
         -------
         ndarray of shape (n_pairs of these environments, 3)
             dE/d(pair vector), eV/Å.
         """
-        first = features.first
-        result = np.empty((int(first[-1] - first[0]), 3))
-        arguments = self._arguments(features.neighbors, first, features.state)
+        pairs = features.block
+        result = np.empty((pairs.stop - pairs.start, 3))
+        arguments = self._arguments(features.neighbors, features.first + pairs.start, features.state)
         acsf_ops().pullback(*arguments, np.ascontiguousarray(dE_dx, float), result)
         return result
 

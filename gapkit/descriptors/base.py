@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from ase import Atoms
@@ -35,25 +35,56 @@ class Features:
         What the kernel sees.
     groups : ndarray of shape (n_environments,)
         Index into the descriptor's ``group_names_``; kernels between groups are 0.
-    atoms : ndarray of shape (n_environments,)
-        The atom that has the environment's energy (numbered through the batch).
+    owners : ndarray of shape (n_environments, n_owners)
+        The atoms that share the environment's energy equally (numbered through the batch).  The first of them is the
+        centre of every pair that the environment depends on.
     first : ndarray of shape (n_environments + 1,)
-        First pair of each environment: environment e depends on the pairs first[e] ... first[e + 1] - 1.
+        Environment e depends on the pairs ``pairs[first[e]:first[e + 1]]``.
+    pairs : ndarray of shape (first[-1],)
+        Indices of pairs in ``neighbors``.
+    block : slice
+        The pairs of all centres that were asked for: what `Descriptor.pullback` returns gradients of.
     neighbors : NeighborList
         The pairs.
-    jacobian : ndarray of shape (first[-1] - first[0], 3, n_features) or None
-        d values / d pair vector, pair by pair; 1/Å.
+    jacobian : ndarray of shape (first[-1], 3, n_features) or None
+        d values / d pair vector for each element of ``pairs``; 1/Å.
+    weights : ndarray of shape (n_environments,) or None
+        Smooth weight of each environment, 0 at the cutoff; None for 1.
+    weight_gradient : ndarray of shape (first[-1], 3) or None
+        d weights / d pair vector, with the Jacobian; 1/Å.
     state : object
         What `Descriptor.pullback` needs again.
     """
 
     values: Array
     groups: NDArray[np.int64]
-    atoms: NDArray[np.int64]
+    owners: NDArray[np.int64]
     first: NDArray[np.int64]
+    pairs: NDArray[np.int64]
+    block: slice
     neighbors: NeighborList
-    jacobian: Array | None
-    state: Any
+    jacobian: Array | None = None
+    weights: Array | None = None
+    weight_gradient: Array | None = None
+    state: Any = None
+
+    @classmethod
+    def of_atoms(
+        cls,
+        values: Array,
+        groups: NDArray[np.int64],
+        neighbors: NeighborList,
+        centers: tuple[int, int],
+        jacobian: Array | None,
+        state: Any,
+    ) -> Self:
+        """One environment per atom, which depends on all pairs of that atom."""
+        start, stop = centers
+        first = neighbors.first[start : stop + 1]
+        block = slice(int(first[0]), int(first[-1]))
+        owners = np.arange(start, stop)[:, None]
+        pairs = np.arange(block.start, block.stop)
+        return cls(values, groups, owners, first - first[0], pairs, block, neighbors, jacobian, state=state)
 
 
 def species_of(frames: Sequence[Atoms]) -> list[int]:
@@ -66,6 +97,12 @@ class Descriptor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     A subclass registers itself under its class name, which is how model files refer to it.
     """
+
+    multiplicity: ClassVar[int] = 1
+    """How often an environment's energy counts: 2 where QUIP's sums run over both orders of a pair or triplet."""
+
+    one_per_atom: ClassVar[bool] = True
+    """Whether every atom has exactly one environment."""
 
     species: Sequence[int | str] | None
     species_: list[int]
@@ -98,8 +135,12 @@ class Descriptor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Features of the environments that belong to ``centers`` (default: all atoms of the list)."""
 
     @abstractmethod
-    def pullback(self, features: Features, dE_dx: Array) -> Array:
-        """Adjoint of `compute`: dE/d(pair vector), shape (first[-1] - first[0], 3), from dE/d(values)."""
+    def pullback(self, features: Features, dE_dx: Array, dE_dw: Array | None = None) -> Array:
+        """Adjoint of `compute`: dE/d(pair vector) of the pairs of ``features.block``, from dE/d(values) and dE/d(weights)."""
+
+    def entries_until(self, neighbors: NeighborList) -> NDArray[np.int64]:
+        """Number of (environment, pair) entries of all centres before each one, shape (n_atoms + 1,)."""
+        return neighbors.first
 
     def fit(self, X: Sequence[Atoms], y: None = None) -> Self:
         """Check the parameters and learn which species occur.

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["KNOTS_PER_WIDTH", "Array", "Profile", "cosine_cutoff", "product", "tabulate"]
+__all__ = ["KNOTS_PER_WIDTH", "Array", "Profile", "cosine_cutoff", "falling_cosine", "product", "tabulate"]
 
 Array = NDArray[np.float64]
 Profile = tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]
@@ -24,6 +24,12 @@ def cosine_cutoff(r: Array, r_cut: float, width: float) -> Profile:
     phase = k * (r - r_cut + width)
     value, slope, curvature = (1 + np.cos(phase)) / 2, -k / 2 * np.sin(phase), -(k**2) / 2 * np.cos(phase)
     return value[:, None], slope[:, None], curvature[:, None]
+
+
+def falling_cosine(r: Array, r_cut: float, width: float) -> tuple[Array, Array]:
+    """Cutoff function and its slope at any distance: 1 up to ``r_cut - width``, then `cosine_cutoff`, 0 beyond ``r_cut``."""
+    value, slope, _ = cosine_cutoff(np.clip(r, r_cut - width, r_cut), r_cut, width)
+    return value[:, 0].astype(float), slope[:, 0].astype(float)
 
 
 def product(f: Profile, g: Profile) -> Profile:

@@ -226,17 +226,10 @@ class SOAP(Descriptor):
             gradient = np.empty((pairs.stop - pairs.start, 3, self.n_features))
             mixing = (self.n_max, channels.mix_left, channels.mix_right)
             ops.jacobian(*geometry, *radial, *mixing, *products, values, norms, gradient)
-        return Features(
-            values=values,
-            groups=species[start:stop],
-            atoms=np.arange(start, stop),
-            first=first,
-            neighbors=neighbors,
-            jacobian=gradient,
-            state=_State(left, right, norms, geometry[1]),
-        )
+        state = _State(left, right, norms, geometry[1])
+        return Features.of_atoms(values, species[start:stop], neighbors, (start, stop), gradient, state)
 
-    def pullback(self, features: Features, dE_dx: Array) -> Array:
+    def pullback(self, features: Features, dE_dx: Array, dE_dw: Array | None = None) -> Array:
         """Gradient of an energy with respect to pair vectors, without a Jacobian.
 
         Parameters
@@ -245,6 +238,8 @@ class SOAP(Descriptor):
             From `compute`.
         dE_dx : ndarray of shape (n_environments, n_features)
             Derivative of the energy with respect to ``features.values``, eV.
+        dE_dw : None
+            Environments of atoms have no weights.
 
         Returns
         -------
@@ -266,11 +261,10 @@ class SOAP(Descriptor):
         of_coefficients = _unmix(of_left, channels.mix_left)
         if of_right is not of_left:
             of_coefficients = of_coefficients + _unmix(of_right, channels.mix_right)
-        first = features.first
-        pairs = slice(int(first[0]), int(first[-1]))
+        pairs = features.block
         result = np.empty((pairs.stop - pairs.start, 3))
         ops.pair_gradient(
-            first - first[0],
+            features.first,
             state.species,
             neighbors.vectors[pairs],
             neighbors.distances[pairs],

@@ -41,6 +41,10 @@ class SparseTerm:
         Standard deviation of the energy of an environment, eV.
     points : list of ndarray of shape (n_points, n_features)
         Sparse points of each group; K_uu of a group is ``cholesky @ cholesky.T``.
+    weights : list of ndarray of shape (n_points,)
+        Weights of the environments that they were.
+    scales : list of ndarray of shape (n_features,), or None
+        What the features of each group are divided by before the kernel.
     cholesky : list of ndarray of shape (n_points, n_points)
         Lower triangular factors.
     columns : list of slice
@@ -51,23 +55,41 @@ class SparseTerm:
     kernel: Kernel
     delta: float
     points: list[Array]
+    weights: list[Array]
+    scales: list[Array] | None
     cholesky: list[Array]
     columns: list[slice]
 
     @classmethod
     def build(
-        cls, descriptor: Descriptor, kernel: Kernel, delta: float, points: Sequence[Array], first_column: int
+        cls,
+        descriptor: Descriptor,
+        kernel: Kernel,
+        delta: float,
+        points: Sequence[Array],
+        first_column: int,
+        *,
+        weights: Sequence[Array] | None = None,
+        scales: Sequence[Array] | None = None,
     ) -> tuple[SparseTerm, int]:
         """Factorise K_uu of each group, drop points that the others determine; return the term and how many were dropped."""
-        kept, factors, columns, dropped = [], [], [], 0
-        for candidates in points:
-            index, factor = pivoted_cholesky(kernel(candidates)) if len(candidates) else (np.arange(0), np.empty((0, 0)))
+        weights = [np.ones(len(p)) for p in points] if weights is None else weights
+        kept, kept_weights, factors, columns, dropped = [], [], [], [], 0
+        for group, (candidates, weight) in enumerate(zip(points, weights, strict=True)):
+            scaled = candidates if scales is None else candidates / scales[group]
+            index, factor = pivoted_cholesky(kernel(scaled)) if len(candidates) else (np.arange(0), np.empty((0, 0)))
             kept.append(np.ascontiguousarray(candidates[index]))
-            factors.append(factor)
+            kept_weights.append(weight[index])
+            factors.append(np.asfortranarray(weight[index][:, None] * factor))
             columns.append(slice(first_column, first_column + len(index)))
             first_column += len(index)
             dropped += len(candidates) - len(index)
-        return cls(descriptor, kernel, delta, kept, factors, columns), dropped
+        scales = None if scales is None else list(scales)
+        return cls(descriptor, kernel, delta, kept, kept_weights, scales, factors, columns), dropped
+
+    def scaled(self, group: int, values: Array) -> Array:
+        """Features of a group as the kernel sees them."""
+        return values if self.scales is None else values / self.scales[group]
 
     @property
     def n_points(self) -> int:
@@ -110,13 +132,23 @@ def pivoted_cholesky(matrix: Array) -> tuple[NDArray[np.int64], Array]:
     return pivots[:rank].astype(np.int64) - 1, np.asfortranarray(np.tril(factor[:rank, :rank]))
 
 
-def blocks_of_centers(neighbors: NeighborList, bytes_per_pair: int) -> Iterator[slice]:
-    """Contiguous ranges of atoms whose temporaries stay below a fixed size."""
-    limit = max(1, _BLOCK_BYTES // bytes_per_pair)
+def blocks_of_centers(entries_until: NDArray[np.int64], bytes_per_entry: int, max_atoms: int | None = None) -> Iterator[slice]:
+    """Contiguous ranges of atoms whose temporaries stay below a fixed size.
+
+    Parameters
+    ----------
+    entries_until : ndarray of shape (n_atoms + 1,)
+        From `Descriptor.entries_until`.
+    bytes_per_entry : int
+        Size of the temporaries of one entry.
+    max_atoms : int, optional
+        Largest number of atoms in a range.
+    """
+    limit, n_atoms = max(1, _BLOCK_BYTES // bytes_per_entry), len(entries_until) - 1
     start = 0
-    while start < neighbors.n_atoms:
-        stop = int(np.searchsorted(neighbors.first, neighbors.first[start] + limit, side="right")) - 1
-        stop = min(max(stop, start + 1), neighbors.n_atoms)
+    while start < n_atoms:
+        stop = int(np.searchsorted(entries_until, entries_until[start] + limit, side="right")) - 1
+        stop = min(max(stop, start + 1), n_atoms, start + (max_atoms or n_atoms))
         yield slice(start, stop)
         start = stop
 
@@ -169,20 +201,92 @@ def kernel_rows(terms: Sequence[SparseTerm], neighbors: NeighborList, labels: Se
     derivatives = next_row > 0 or len(rows.stress) > 0
     for term in terms:
         width = max([term.descriptor.n_features, *(len(p) for p in term.points)])
-        for centers in blocks_of_centers(neighbors, 24 * width if derivatives else width):
+        for centers in blocks_of_centers(term.descriptor.entries_until(neighbors), 24 * width if derivatives else width):
             features = term.descriptor.compute(neighbors, jacobian=derivatives, centers=centers)
-            for group, (points, columns) in enumerate(zip(term.points, term.columns, strict=True)):
+            counted = float(term.descriptor.multiplicity) * (np.ones(1) if features.weights is None else features.weights)
+            for group, columns in enumerate(term.columns):
                 members = np.flatnonzero(features.groups == group)
-                if len(members) == 0 or len(points) == 0:
+                if len(members) == 0 or len(term.points[group]) == 0:
                     continue
+                x, points = term.scaled(group, features.values[members]), term.scaled(group, term.points[group])
+                weight = counted[members, None] if features.weights is not None else counted
                 if not derivatives:
-                    value = term.kernel(features.values[members], points)
+                    value = term.kernel(x, points)
                 else:
-                    value, slope, self_slope = term.kernel.value_and_slopes(features.values[members], points)
-                    _add_gradients(features, members, points, columns.start, slope, self_slope, force_row, stress_row, rows)
-                _add_energies(energy_row[neighbors.structure[features.atoms[members]]], value, rows.energy[:, columns])
+                    value, slope, self_slope = term.kernel.value_and_slopes(x, points)
+                    parts = _Slopes.of(term, group, features, members, x, points, weight, (value, slope, self_slope))
+                    _add_gradients(features, members, parts, columns.start, (force_row, stress_row), rows)
+                energy_of = energy_row[neighbors.structure[features.owners[members, 0]]]
+                _add_energies(energy_of, value * weight, rows.energy[:, columns])
+        for weights, columns in zip(term.weights, term.columns, strict=True):
+            for block in (rows.energy, rows.forces, rows.stress):
+                block[:, columns] *= weights
     rows.energy[:] /= np.sqrt(sizes[energy_row >= 0])[:, None]
     return rows
+
+
+@dataclass(frozen=True)
+class _Slopes:
+    """Derivative of w_e k(x_e, s_m) by each pair vector: slope_em (J_p s_m) + the sum over r of coefficient_rem vector_rpc."""
+
+    slope: Array
+    pair: Array
+    sums: Array
+    coefficients: Array
+    pair_vectors: Array
+    sum_vectors: Array
+
+    @classmethod
+    def of(
+        cls,
+        term: SparseTerm,
+        group: int,
+        features: Features,
+        members: NDArray[np.int64],
+        x: Array,
+        points: Array,
+        weight: Array,
+        kernel: tuple[Array, Array, Array | None],
+    ) -> _Slopes:
+        """Chain rule for some environments of a group: d(w k) = w (A J s + B J x) + k dw."""
+        value, slope, self_slope = kernel
+        jacobian, entries, first = features.jacobian, *_entries(features, members)
+        assert jacobian is not None  # noqa: S101 - for the type checker: the caller asked for it
+        jacobian = jacobian if entries is None else jacobian[entries]
+        index = features.pairs if entries is None else features.pairs[entries]
+        vectors, n_features = features.neighbors.vectors[index], points.shape[1]
+        sums = np.empty((len(members), 9, n_features))
+        row_ops().centre_and_strain(first, vectors, jacobian, sums)
+        inner = points if term.scales is None else points / term.scales[group]  # k depends on x / scale
+        coefficients, pair_vectors = [], []
+        if self_slope is not None:
+            outer = x if term.scales is None else x / term.scales[group]
+            coefficients.append(self_slope * weight)
+            pair_vectors.append(np.einsum("pcf,pf->pc", jacobian, np.repeat(outer, np.diff(first), axis=0)))
+        if features.weight_gradient is not None:
+            gradient = features.weight_gradient if entries is None else features.weight_gradient[entries]
+            coefficients.append(value * term.descriptor.multiplicity)
+            pair_vectors.append(gradient)
+        sum_vectors = np.empty((len(coefficients), len(members), 9, 1))
+        for vector, target in zip(pair_vectors, sum_vectors, strict=True):
+            row_ops().centre_and_strain(first, vectors, np.ascontiguousarray(vector[:, :, None]), target)
+        return cls(
+            slope * weight,
+            (jacobian.reshape(-1, n_features) @ inner.T).reshape(-1, 3, len(points)),
+            (sums.reshape(-1, n_features) @ inner.T).reshape(-1, 9, len(points)),
+            np.array(coefficients).reshape(len(coefficients), *slope.shape),
+            np.array(pair_vectors).reshape(len(coefficients), len(vectors), 3),
+            sum_vectors[:, :, :, 0],
+        )
+
+
+def _entries(features: Features, members: NDArray[np.int64]) -> tuple[NDArray[np.int64] | None, NDArray[np.int64]]:
+    """Entries of some environments (None for all of them) and where those of each begin."""
+    if len(members) == len(features.groups):
+        return None, features.first
+    counts = np.diff(features.first)[members]
+    first = np.concatenate([[0], np.cumsum(counts)])
+    return np.repeat(features.first[members] - first[:-1], counts) + np.arange(first[-1]), first
 
 
 def _row_numbers(exists: Sequence[bool], rows_each: int) -> NDArray[np.int64]:
@@ -202,48 +306,27 @@ def _add_energies(row: NDArray[np.int64], value: Array, energy: Array) -> None:
 def _add_gradients(
     features: Features,
     members: NDArray[np.int64],
-    points: Array,
+    parts: _Slopes,
     column: int,
-    slope: Array,
-    self_slope: Array | None,
-    force_row: NDArray[np.int64],
-    stress_row: NDArray[np.int64],
+    label_rows: tuple[NDArray[np.int64], NDArray[np.int64]],
     rows: Rows,
 ) -> None:
     """Add the derivatives of the kernels of some environments with the sparse points of their group."""
-    ops, neighbors, offset = row_ops(), features.neighbors, features.first[0]
-    assert features.jacobian is not None  # noqa: S101 - for the type checker: the caller asked for it
-    counts = np.diff(features.first)[members]
-    first = np.concatenate([[0], np.cumsum(counts)])
-    if len(members) == len(features.atoms):
-        pairs = np.arange(features.first[0], features.first[-1])
-        jacobian = features.jacobian
-    else:
-        pairs = np.repeat(features.first[members] - first[:-1], counts) + np.arange(first[-1])
-        jacobian = features.jacobian[pairs - offset]
-    n_features = points.shape[1]
-    sums = np.empty((len(members), 9, n_features))
-    ops.centre_and_strain(first, neighbors.vectors[pairs], jacobian, sums)
-    if self_slope is None:
-        self_slope, self_pair, self_sum = np.empty((0, 0)), np.empty((0, 3)), np.empty((0, 9))
-    else:
-        x = features.values[members]
-        self_pair = np.einsum("pcf,pf->pc", jacobian, np.repeat(x, counts, axis=0))
-        self_sum = np.einsum("ekf,ef->ek", sums, x)
-    ops.add_gradient_rows(
+    neighbors, (entries, first) = features.neighbors, _entries(features, members)
+    index = features.pairs if entries is None else features.pairs[entries]
+    row_ops().add_gradient_rows(
         first,
-        features.atoms[members],
-        neighbors.neighbors[pairs],
+        features.owners[members, 0],
+        neighbors.neighbors[index],
         neighbors.structure,
-        force_row,
-        stress_row,
+        *label_rows,
         volumes(neighbors),
-        slope,
-        self_slope,
-        (jacobian.reshape(-1, n_features) @ points.T).reshape(-1, 3, len(points)),
-        self_pair,
-        (sums.reshape(-1, n_features) @ points.T).reshape(-1, 9, len(points)),
-        self_sum,
+        parts.slope,
+        parts.pair,
+        parts.sums,
+        parts.coefficients,
+        parts.pair_vectors,
+        parts.sum_vectors,
         column,
         rows.forces,
         rows.stress,

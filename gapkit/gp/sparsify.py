@@ -12,7 +12,8 @@ __all__ = ["SELECTIONS", "distinct", "select_points", "share_points"]
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
-SELECTIONS = ("cur", "fps")
+SELECTIONS = ("auto", "cur", "fps", "uniform")
+_FEW = 3  # up to so many features a grid covers the space
 _SAME = 1e-8  # feature vectors whose elements differ by less are one environment
 
 
@@ -75,8 +76,8 @@ def select_points(method: str, values: Array, n_points: int, rng: np.random.Gene
 
     Parameters
     ----------
-    method : {"cur", "fps"}
-        Leverage scores, or farthest points.
+    method : {"auto", "cur", "fps", "uniform"}
+        Leverage scores, farthest points, or a grid; "auto": a grid for up to three features, else leverage scores.
     values : ndarray of shape (n_candidates, n_features)
         Distinct feature vectors.
     n_points : int
@@ -92,8 +93,9 @@ def select_points(method: str, values: Array, n_points: int, rng: np.random.Gene
     check_choice("selection", method, SELECTIONS)
     if n_points >= len(values):
         return np.arange(len(values))
-    chosen = _cur(values, n_points, rng) if method == "cur" else _farthest(values, n_points, rng)
-    return np.sort(chosen)
+    if method == "auto":
+        method = "uniform" if values.shape[1] <= _FEW else "cur"
+    return np.sort({"cur": _cur, "fps": _farthest, "uniform": _grid}[method](values, n_points, rng))
 
 
 def _cur(values: Array, n_points: int, rng: np.random.Generator) -> Index:
@@ -110,6 +112,29 @@ def _cur(values: Array, n_points: int, rng: np.random.Generator) -> Index:
     leverage = np.einsum("nk,nk->n", projected, projected) / len(leading)
     excess = np.minimum(1.0, n_points * leverage) - rng.random(len(values))
     return np.argsort(-excess, kind="stable")[:n_points]
+
+
+def _grid(values: Array, n_points: int, rng: np.random.Generator) -> Index:
+    """One candidate from each occupied cell of a grid, the one nearest the centre of its cell; QUIP's ``uniform`` in spirit.
+
+    The grid is refined until enough cells are occupied; of more than enough, those that `_farthest` spreads best are taken.
+    """
+    low, width = values.min(axis=0), np.ptp(values, axis=0)
+    unit = (values - low) / np.where(width > 0.0, width, 1.0)
+    n_dimensions = max(1, int(np.count_nonzero(width)))
+    cells = int(np.ceil(n_points ** (1.0 / n_dimensions)))
+    while True:
+        place = np.minimum((unit * cells).astype(np.int64), cells - 1)
+        off_centre = np.sum((unit * cells - place - 0.5) ** 2, axis=1)
+        order = np.lexsort((off_centre, *place.T))
+        new = np.r_[True, np.any(np.diff(place[order], axis=0) != 0, axis=1)]
+        nearest = order[new]
+        if len(nearest) >= n_points or cells > len(values):
+            break
+        cells += max(1, cells // 8)
+    if len(nearest) < n_points:  # candidates too close to part: any others
+        nearest = np.concatenate([nearest, np.setdiff1d(np.arange(len(values)), nearest)[: n_points - len(nearest)]])
+    return np.sort(nearest)[_farthest(unit[np.sort(nearest)], n_points, rng)]
 
 
 def _farthest(values: Array, n_points: int, rng: np.random.Generator) -> Index:

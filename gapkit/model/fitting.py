@@ -28,6 +28,8 @@ Array = NDArray[np.float64]
 
 CHUNK_ATOMS = 256  # rows of a chunk: at most about 3 * CHUNK_ATOMS force components are held at a time
 _POOL = 20  # candidates kept per sparse point
+_SMALLEST_WEIGHT = 0.01  # environments closer to the cutoff are no sparse points
+_SMALLEST_SCALE = 1e-8  # of a feature that does not vary, as in QUIP
 
 
 def collect_labels(frames: Sequence[Atoms], energies: Sequence[float] | None = None) -> list[Labels]:
@@ -84,20 +86,37 @@ def chunks_of_frames(frames: Sequence[Atoms], max_atoms: int = CHUNK_ATOMS) -> I
 
 @dataclass
 class _Pool:
-    """A uniform sample of the environments of one group, independent of how they arrive in chunks."""
+    """A uniform sample of the environments of one group (the last column: their weights), however they arrive in chunks."""
 
     capacity: int
     rank: Array = field(default_factory=lambda: np.empty(0))
     values: list[Array] = field(default_factory=list)
     seen: int = 0
+    lowest: Array | float = np.inf
+    highest: Array | float = -np.inf
+    moments: Array | float = 0.0
 
     def add(self, values: Array, rank: Array) -> None:
         """Keep the environments with the lowest random ``rank``, in order of arrival."""
         self.seen += len(values)
+        if len(values):
+            self.lowest = np.minimum(self.lowest, values.min(axis=0))
+            self.highest = np.maximum(self.highest, values.max(axis=0))
+            self.moments = self.moments + np.array([values.sum(axis=0), (values**2).sum(axis=0)])
         self.rank = np.concatenate([self.rank, rank])
         self.values.append(values)
         if len(self.rank) > 2 * self.capacity:
             self.prune()
+
+    def spread(self, kind: str) -> Array:
+        """Range or standard deviation of each feature over all environments seen."""
+        if not self.seen:
+            return np.ones(1)
+        if kind == "range":
+            return np.asarray(self.highest - self.lowest)[:-1]
+        mean, square = np.asarray(self.moments)[:, :-1] / self.seen
+        deviation: Array = np.sqrt(np.maximum(square - mean**2, 0.0))
+        return deviation
 
     def prune(self) -> Array:
         values = np.concatenate(self.values)
@@ -134,8 +153,11 @@ def choose_terms(
         rng = np.random.default_rng(seed)
         descriptor = clone(term.descriptor).fit(frames)
         pools = _sample(descriptor, term, frames, rng, f"environments of {name}", show)
-        points = _choose(name, term, descriptor, pools, rng)
-        sparse, dropped = SparseTerm.build(descriptor, clone(term.kernel), float(term.delta), points, column)
+        scales = _scales(name, term, descriptor, pools)
+        points, weights = _choose(name, term, descriptor, pools, scales, rng)
+        sparse, dropped = SparseTerm.build(
+            descriptor, clone(term.kernel), float(term.delta), points, column, weights=weights, scales=scales
+        )
         if dropped:
             warnings.warn(
                 f"{dropped} of {dropped + sparse.n_points} sparse points of term {name!r} were dropped: the others determine "
@@ -159,15 +181,40 @@ def _sample(
         neighbors = NeighborList.from_atoms(chunk, descriptor.neighbor_range, first_frame=start)
         features = descriptor.compute(neighbors)
         rank = rng.random(len(features.values))
+        weights = np.ones(len(rank)) if features.weights is None else features.weights
         for group, pool in enumerate(pools):
-            members = features.groups == group
-            pool.add(features.values[members], rank[members])
+            members = (features.groups == group) & (weights >= _SMALLEST_WEIGHT)
+            pool.add(np.column_stack([features.values[members], weights[members]]), rank[members])
     return pools
 
 
-def _choose(name: str, term: Term, descriptor: Descriptor, pools: Sequence[_Pool], rng: np.random.Generator) -> list[Array]:
+def _scales(name: str, term: Term, descriptor: Descriptor, pools: Sequence[_Pool]) -> list[Array] | None:
+    """What the features of each group are divided by: QUIP's theta."""
+    if term.scale is None:
+        return None
+    if isinstance(term.scale, str):
+        spread = [pool.spread(term.scale) for pool in pools]
+    else:
+        spread = [np.atleast_1d(np.asarray(term.scale, float))] * len(pools)
+        if len(spread[0]) != descriptor.n_features:
+            raise ValueError(
+                f"`scale` of term {name!r} must have one number per feature; got {len(spread[0])} for {descriptor.n_features} "
+                "features. Correct its length, or use 'std' or 'range'."
+            )
+    return [np.where(s < _SMALLEST_SCALE, 1.0, s) for s in spread]
+
+
+def _choose(
+    name: str,
+    term: Term,
+    descriptor: Descriptor,
+    pools: Sequence[_Pool],
+    scales: Sequence[Array] | None,
+    rng: np.random.Generator,
+) -> tuple[list[Array], list[Array]]:
+    """Sparse points of each group and their weights."""
     candidates = [pool.prune() for pool in pools]
-    candidates = [values[distinct(values)] for values in candidates]
+    candidates = [values[distinct(values[:, :-1])] for values in candidates]
     counts = np.array([len(values) for values in candidates])
     if isinstance(term.n_sparse, Mapping):
         unknown = sorted(set(term.n_sparse) - set(descriptor.group_names_))
@@ -188,10 +235,13 @@ def _choose(name: str, term: Term, descriptor: Descriptor, pools: Sequence[_Pool
             NumericalWarning,
             stacklevel=4,
         )
-    return [
-        values[select_points(term.selection, values, share, rng)] if share else values[:0]
-        for values, share in zip(candidates, shares, strict=True)
-    ]
+    points, weights = [], []
+    for group, (rows, share) in enumerate(zip(candidates, shares, strict=True)):
+        values = rows[:, :-1] if scales is None else rows[:, :-1] / scales[group]
+        chosen = select_points(term.selection, values, share, rng) if share else np.arange(0)
+        points.append(np.ascontiguousarray(rows[chosen, :-1]))
+        weights.append(rows[chosen, -1])
+    return points, weights
 
 
 def fold_rows(

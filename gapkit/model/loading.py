@@ -53,6 +53,10 @@ def save(model: GAPRegressor, path: str | Path, *, posterior: bool = True) -> No
         terms.append({"name": name, "delta": sparse.delta, "species": sparse.descriptor.species_} | _encode_parts(sparse))
         for g, points in enumerate(sparse.points):
             arrays[f"points_{t}_{g}"] = points
+            if not sparse.descriptor.one_per_atom:
+                arrays[f"weights_{t}_{g}"] = sparse.weights[g]
+            if sparse.scales is not None:
+                arrays[f"scale_{t}_{g}"] = sparse.scales[g]
             arrays[f"coefficients_{t}_{g}"] = potential.coefficients[t][g]
             if posterior:
                 arrays[f"cholesky_{t}_{g}"] = _pack(sparse.cholesky[g].T)
@@ -105,15 +109,19 @@ def load(path: str | Path) -> GAPRegressor:
         for t, entry in enumerate(document["terms"]):
             descriptor = _decode(entry["descriptor"])
             descriptor.species_ = [int(z) for z in entry["species"]]
-            points, factors, columns, alphas = [], [], [], []
+            points, weights, scales, factors, columns, alphas = [], [], [], [], [], []
             for g in range(len(descriptor.group_names_)):
                 points.append(arrays[f"points_{t}_{g}"])
                 alphas.append(arrays[f"coefficients_{t}_{g}"])
                 n = len(points[-1])
+                weights.append(arrays.get(f"weights_{t}_{g}", np.ones(n)))
+                if f"scale_{t}_{g}" in arrays:
+                    scales.append(arrays[f"scale_{t}_{g}"])
                 factors.append(_unpack(arrays[f"cholesky_{t}_{g}"], n).T if with_posterior else np.empty((0, 0)))
                 columns.append(slice(column, column + n))
                 column += n
-            terms.append(SparseTerm(descriptor, _decode(entry["kernel"]), float(entry["delta"]), points, factors, columns))
+            kernel, delta = _decode(entry["kernel"]), float(entry["delta"])
+            terms.append(SparseTerm(descriptor, kernel, delta, points, weights, scales or None, factors, columns))
             coefficients.append(alphas)
         posterior, model.factors_ = None, {}
         if with_posterior:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -11,12 +10,13 @@ from numpy.typing import NDArray
 
 from .._validation import check_choice, describe
 from ..descriptors import Features
-from ..exceptions import InvalidStructureError, NumericalWarning
-from ..gp.design import SparseTerm, whiten
+from ..exceptions import InvalidStructureError
+from ..gp.design import SparseTerm, blocks_of_centers
 from ..gp.observations import forces_and_stresses
 from ..gp.posterior import SparsePosterior
 from ..neighbors import NeighborList
 from .baseline import AtomicEnergies
+from .spread import Spread
 
 __all__ = ["STD_CHOICES", "Potential", "Prediction", "predict"]
 
@@ -134,45 +134,47 @@ def predict(
     wanted = frozenset(std) if uncertainty else frozenset[str]()
     energies = _atomic_energies(potential, neighbors)
     gradient = np.zeros((len(neighbors.centers), 3)) if forces or stress else None
-    spread = _Spread(potential, neighbors, wanted) if wanted else None
-    for start in range(0, neighbors.n_atoms, _BLOCK):
-        centers = slice(start, min(start + _BLOCK, neighbors.n_atoms))
-        phi = np.zeros((centers.stop - start, potential.n_sparse)) if spread else None
-        for t, term in enumerate(potential.terms):
+    spread = Spread(potential.terms, potential.posterior, neighbors, wanted) if wanted and potential.posterior else None
+    for t, term in enumerate(potential.terms):
+        widest = max([1, *(len(points) for points in term.points)])
+        for centers in blocks_of_centers(term.descriptor.entries_until(neighbors), 8 * widest, _BLOCK):
             features = term.descriptor.compute(neighbors, centers=centers)
-            _add_term(term, potential.coefficients[t], features, energies, gradient, phi)
+            _add_term(term, potential.coefficients[t], features, energies, gradient)
             if spread:
-                spread.add_prior(t, features.values, features.groups, centers)
-        if spread and phi is not None:
-            spread.add_phi(phi, centers)
+                spread.add(t, features)
     return _assemble(neighbors, energies, gradient, forces, stress, spread)
 
 
-def _add_term(
-    term: SparseTerm, alphas: Sequence[Array], features: Features, energies: Array, gradient: Array | None, phi: Array | None
-) -> None:
-    """Add the local energies of a block of environments, their pair gradients, and their kernels to ``phi``."""
+def _add_term(term: SparseTerm, alphas: Sequence[Array], features: Features, energies: Array, gradient: Array | None) -> None:
+    """Add the local energies of a block of environments and their pair gradients."""
     slope = None if gradient is None else np.zeros_like(features.values)
-    for group, (points, alpha) in enumerate(zip(term.points, alphas, strict=True)):
+    energy = np.zeros(len(features.values))
+    for group, (points, weights, alpha) in enumerate(zip(term.points, term.weights, alphas, strict=True)):
         members = np.flatnonzero(features.groups == group)
         if len(members) == 0 or len(points) == 0:
             continue
         every = slice(None) if len(members) == len(features.groups) else members
-        x = features.values[every]
+        x, points = term.scaled(group, features.values[every]), term.scaled(group, points)
+        alpha = alpha * weights * term.descriptor.multiplicity
         if slope is None:
-            kernel = term.kernel(x, points)
-        else:
-            kernel, a, b = term.kernel.value_and_slopes(x, points)
-            a *= alpha
-            slope[every] = a @ points
-            if b is not None:
-                slope[every] += (b @ alpha)[:, None] * x
-        energies[features.atoms[every]] += kernel @ alpha
-        if phi is not None:
-            phi[every, term.columns[group]] = kernel
+            energy[every] = term.kernel(x, points) @ alpha
+            continue
+        kernel, a, b = term.kernel.value_and_slopes(x, points)
+        energy[every] = kernel @ alpha
+        a *= alpha
+        slope[every] = term.scaled(group, a @ points)
+        if b is not None:
+            slope[every] += term.scaled(group, (b @ alpha)[:, None] * x)
+    of_weight = None
+    if features.weights is not None:
+        of_weight, energy = energy, energy * features.weights
+        if slope is not None:
+            slope *= features.weights[:, None]
+    n_owners = features.owners.shape[1]
+    for atoms in features.owners.T:
+        np.add.at(energies, atoms, energy / n_owners)
     if gradient is not None and slope is not None:
-        pairs = slice(int(features.first[0]), int(features.first[-1]))
-        gradient[pairs] += term.descriptor.pullback(features, slope)
+        gradient[features.block] += term.descriptor.pullback(features, slope, of_weight)
 
 
 def _atomic_energies(potential: Potential, neighbors: NeighborList) -> Array:
@@ -187,89 +189,19 @@ def _atomic_energies(potential: Potential, neighbors: NeighborList) -> Array:
     return energies
 
 
-class _Spread:
-    """Accumulates prior variances and whitened features, and turns them into standard deviations."""
-
-    def __init__(self, potential: Potential, neighbors: NeighborList, wanted: frozenset[str]) -> None:
-        self.potential, self.neighbors, self.wanted = potential, neighbors, wanted
-        self.local_prior = np.zeros(neighbors.n_atoms)
-        self.local_known = np.zeros(neighbors.n_atoms)
-        self.local_data = np.zeros(neighbors.n_atoms)
-        self.total_phi = np.zeros((neighbors.n_structures, potential.n_sparse))
-        self.features: list[list[tuple[Array, NDArray[np.int64]]]] = [[] for _ in potential.terms]
-
-    def add_prior(self, t: int, values: Array, groups: NDArray[np.int64], centers: slice) -> None:
-        term = self.potential.terms[t]
-        self.local_prior[centers] += term.delta**2 * term.kernel.diag(values)
-        if "energy" in self.wanted:
-            self.features[t].append((values, groups))
-
-    def add_phi(self, phi: Array, centers: slice) -> None:
-        whiten(self.potential.terms, phi)
-        for term in self.potential.terms:
-            for columns in term.columns:
-                phi[:, columns] *= term.delta
-        assert self.potential.posterior is not None  # noqa: S101 - for the type checker: predict() asked
-        if "energies" in self.wanted:
-            self.local_known[centers] = np.einsum("nm,nm->n", phi, phi)
-            self.local_data[centers] = self.potential.posterior.data_variance(phi)
-        if "energy" in self.wanted:
-            structure = self.neighbors.structure[centers]
-            starts = np.flatnonzero(np.diff(structure, prepend=-1))
-            self.total_phi[structure[starts]] += np.add.reduceat(phi, starts, axis=0)
-
-    def local(self) -> Array | None:
-        """Standard deviation of the local energies, eV."""
-        if "energies" not in self.wanted:
-            return None
-        prior = _clipped(self.local_prior - self.local_known, self.local_prior, "local energies")
-        return np.sqrt(prior + self.local_data)
-
-    def total(self) -> Array | None:
-        """Standard deviation of the total energies, eV: the prior is summed over all pairs of environments."""
-        if "energy" not in self.wanted:
-            return None
-        assert self.potential.posterior is not None  # noqa: S101 - for the type checker: predict() asked
-        prior = np.zeros(self.neighbors.n_structures)
-        for term, parts in zip(self.potential.terms, self.features, strict=True):
-            values, groups = (np.concatenate(p) for p in zip(*parts, strict=True))
-            for s in range(self.neighbors.n_structures):
-                atoms = slice(self.neighbors.first_atom[s], self.neighbors.first_atom[s + 1])
-                for group in np.unique(groups[atoms]):
-                    x = values[atoms][groups[atoms] == group]
-                    for start in range(0, len(x), _BLOCK):
-                        prior[s] += term.delta**2 * float(term.kernel(x[start : start + _BLOCK], x).sum())
-        known = np.einsum("nm,nm->n", self.total_phi, self.total_phi)
-        left = _clipped(prior - known, prior, "total energies")
-        return np.sqrt(left + self.potential.posterior.data_variance(self.total_phi))
-
-
-def _clipped(variance: Array, prior: Array, what: str) -> Array:
-    """Replace negative variances by 0; say so when one is larger than rounding explains."""
-    bad = variance < -1e-9 * prior
-    if bad.any():
-        warnings.warn(
-            f"{int(bad.sum())} of {len(variance)} prior variances of {what} were negative (lowest {variance.min():.2e} eV²) "
-            "and are taken as 0: rounding in nearly dependent sparse points. Fewer sparse points cure it.",
-            NumericalWarning,
-            stacklevel=2,
-        )
-    return np.maximum(variance, 0.0)
-
-
 def _assemble(
     neighbors: NeighborList,
     energies: Array,
     gradient: Array | None,
     forces: bool,
     stress: bool,
-    spread: _Spread | None,
+    spread: Spread | None,
 ) -> list[Prediction]:
     all_forces: Array | None = None
     stresses: Sequence[Array | None] = [None] * neighbors.n_structures
     if gradient is not None:
         all_forces, stresses = forces_and_stresses(neighbors, gradient)
-    local, total = (spread.local(), spread.total()) if spread else (None, None)
+    local, total = spread.results() if spread else (None, None)
     result = []
     for s in range(neighbors.n_structures):
         atoms = slice(neighbors.first_atom[s], neighbors.first_atom[s + 1])

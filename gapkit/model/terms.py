@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from sklearn.base import BaseEstimator
 
 from .._validation import check_choice, check_integer, check_real, describe
@@ -29,8 +30,12 @@ class Term(BaseEstimator):  # type: ignore[misc]
     n_sparse : int or dict of str to int, default 1000
         Number of sparse points: a total, shared among the groups (centre species) in proportion to the square root of
         their environments with at least 10 each, or a number per group.
-    selection : {"cur", "fps"}, default "cur"
-        How sparse points are chosen: by leverage scores, or each the farthest from those before.
+    selection : {"auto", "cur", "fps", "uniform"}, default "auto"
+        How sparse points are chosen: by leverage scores (CUR), each the farthest from those before (FPS), or one per cell of
+        a grid over the features.  "auto" is "uniform" for up to three features, "cur" for more.
+    scale : {None, "std", "range"} or array of shape (n_features,), default None
+        What the features are divided by before the kernel: nothing, their standard deviation or range over the training set
+        (group by group), or given numbers.  QUIP's theta is ``length_scale`` times this.
 
     Examples
     --------
@@ -46,13 +51,15 @@ class Term(BaseEstimator):  # type: ignore[misc]
         *,
         delta: float = 1.0,
         n_sparse: int | Mapping[str, int] = 1000,
-        selection: str = "cur",
+        selection: str = "auto",
+        scale: str | Sequence[float] | None = None,
     ) -> None:
         self.descriptor = descriptor
         self.kernel = kernel
         self.delta = delta
         self.n_sparse = n_sparse
         self.selection = selection
+        self.scale = scale
 
     def check_parameters(self) -> None:
         """Raise ValueError or TypeError if a parameter is out of its range."""
@@ -66,6 +73,11 @@ class Term(BaseEstimator):  # type: ignore[misc]
         for n in self.n_sparse.values() if isinstance(self.n_sparse, Mapping) else [self.n_sparse]:
             check_integer("n_sparse", n, at_least=1)
         check_choice("selection", self.selection, SELECTIONS)
+        if self.scale is None or isinstance(self.scale, str):
+            check_choice("scale", self.scale, (None, "std", "range"), "Or give one number per feature.")
+        else:
+            for number in np.atleast_1d(np.asarray(self.scale, float)):
+                check_real("scale", float(number), above=0.0, remedy="Features are divided by it.")
 
 
 def name_terms(terms: Sequence[Any] | None) -> list[tuple[str, Term]]:

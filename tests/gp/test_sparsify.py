@@ -80,5 +80,5 @@ def test_cur_scores_are_those_of_the_leading_half():
 
 
 def test_unknown_method():
-    with pytest.raises(ValueError, match="`selection` must be one of 'cur', 'fps'; got 'best'"):
+    with pytest.raises(ValueError, match="`selection` must be one of 'auto', 'cur', 'fps', 'uniform'; got 'best'"):
         select_points("best", np.eye(3), 2, rng())

@@ -348,7 +348,11 @@ def test_no_labels_at_all(alloy):
             ValueError,
             r"`n_sparse` .* among \['Cu', 'Au'\]; got \['Ag'\]",
         ),
-        (lambda m, f: m.set_params(long__selection="best").fit(f), ValueError, "`selection` must be one of 'cur', 'fps'"),
+        (
+            lambda m, f: m.set_params(long__selection="best").fit(f),
+            ValueError,
+            "`selection` must be one of 'auto', 'cur', 'fps', 'uniform'",
+        ),
         (lambda m, f: m.set_params(long__kernel=np.dot).fit(f), TypeError, "`kernel` must be a gapkit kernel"),
         (lambda m, f: m.set_params(long__descriptor=3).fit(f), TypeError, "`descriptor` must be a gapkit descriptor"),
         (lambda m, f: m.set_params(noise__energy=0.0).fit(f), ValueError, r"`noise.energy` must be a number above 0; got 0.0"),

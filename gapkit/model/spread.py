@@ -1,0 +1,145 @@
+"""Standard deviations of local and total energies from the posterior of the sparse Gaussian process (DTC)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from ..descriptors import Features
+from ..exceptions import NumericalWarning
+from ..gp.design import SparseTerm, whiten
+from ..gp.posterior import SparsePosterior
+from ..neighbors import NeighborList
+
+__all__ = ["Spread"]
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+_BLOCK = 1024  # environments whose kernels with all others are held at a time
+
+
+class Spread:
+    """Collects environments, term by term and block by block, and turns them into standard deviations.
+
+    A label is a weighted sum of environments, y = sum_e c_e f(x_e).  A priori its variance is c K c; what the sparse points
+    know of it is phi phi with phi = c K_fu L^-T; what the data leave open of that is `SparsePosterior.data_variance`.
+
+    Parameters
+    ----------
+    terms : list of SparseTerm
+        Terms of the model.
+    posterior : SparsePosterior
+        Of all sparse points.
+    neighbors : NeighborList
+        The structures.
+    wanted : frozenset of {"energy", "energies"}
+        Total energies, local energies.
+    """
+
+    def __init__(
+        self, terms: Sequence[SparseTerm], posterior: SparsePosterior, neighbors: NeighborList, wanted: frozenset[str]
+    ) -> None:
+        self.terms, self.posterior, self.neighbors, self.wanted = terms, posterior, neighbors, wanted
+        n_sparse = sum(term.n_points for term in terms)
+        self.phi = np.zeros((neighbors.n_atoms, n_sparse))
+        self.prior = np.zeros(neighbors.n_atoms)
+        self.environments: list[list[tuple[Array, Index, Index, Array]]] = [[] for _ in terms]
+
+    def add(self, t: int, features: Features) -> None:
+        """Add a block of environments of term ``t``."""
+        term = self.terms[t]
+        n_owners = features.owners.shape[1]
+        weights = np.full(len(features.groups), term.descriptor.multiplicity / n_owners)
+        if features.weights is not None:
+            weights = weights * features.weights
+        for group, (points, of_points, columns) in enumerate(zip(term.points, term.weights, term.columns, strict=True)):
+            members = np.flatnonzero(features.groups == group)
+            if len(members) == 0 or len(points) == 0:
+                continue
+            kernel = term.kernel(term.scaled(group, features.values[members]), term.scaled(group, points)) * of_points
+            if term.descriptor.one_per_atom:
+                self.phi[features.owners[members, 0], columns] = kernel
+                continue
+            for atoms in features.owners[members].T:
+                entries = weights[members], (atoms, np.arange(len(members)))
+                self.phi[:, columns] += csr_array(entries, shape=(len(self.phi), len(members))) @ kernel
+        if term.descriptor.one_per_atom:
+            for group in np.unique(features.groups):
+                members = features.groups == group
+                self.prior[features.owners[members, 0]] += term.delta**2 * term.kernel.diag(
+                    term.scaled(int(group), features.values[members])
+                )
+        if "energy" in self.wanted or not term.descriptor.one_per_atom:
+            self.environments[t].append((features.values, features.groups, features.owners, weights))
+
+    def results(self) -> tuple[Array | None, Array | None]:
+        """Standard deviations (eV) of the local and of the total energies, None for what is not wanted."""
+        whiten(self.terms, self.phi)
+        for term in self.terms:
+            for columns in term.columns:
+                self.phi[:, columns] *= term.delta
+        environments = [
+            tuple(np.concatenate(p) for p in zip(*parts, strict=True)) if parts else () for parts in self.environments
+        ]
+        local = total = None
+        if "energies" in self.wanted:
+            prior = self.prior
+            for term, parts in zip(self.terms, environments, strict=True):
+                if parts and not term.descriptor.one_per_atom:
+                    prior = prior + self._prior_of_atoms(term, *parts)
+            local = self._deviation(prior, self.phi, "local energies")
+        if "energy" in self.wanted:
+            first = self.neighbors.first_atom
+            prior = np.zeros(self.neighbors.n_structures)
+            for term, parts in zip(self.terms, environments, strict=True):
+                if parts:
+                    prior += self._prior_of_structures(term, *parts)
+            total = self._deviation(prior, np.add.reduceat(self.phi, first[:-1], axis=0), "total energies")
+        return local, total
+
+    def _prior_of_atoms(self, term: SparseTerm, values: Array, groups: Index, owners: Index, weights: Array) -> Array:
+        """Prior variance of local energies where an atom has many environments: a double sum over them."""
+        atoms, environment = owners.T.ravel(), np.tile(np.arange(len(owners)), owners.shape[1])
+        order = np.lexsort((groups[environment], atoms))
+        atoms, environment = atoms[order], environment[order]
+        result = np.zeros(self.neighbors.n_atoms)
+        starts = np.flatnonzero(np.diff(atoms * len(term.points) + groups[environment], prepend=-1))
+        for start, e in zip(starts, np.split(environment, starts[1:]), strict=False):  # no environments: one empty part
+            x = term.scaled(int(groups[e[0]]), values[e])
+            result[atoms[start]] += term.delta**2 * (weights[e] @ term.kernel(x) @ weights[e])
+        return result
+
+    def _prior_of_structures(self, term: SparseTerm, values: Array, groups: Index, owners: Index, weights: Array) -> Array:
+        """Prior variance of total energies: a double sum over all environments of a structure."""
+        structure, n_owners = self.neighbors.structure[owners[:, 0]], owners.shape[1]
+        result = np.zeros(self.neighbors.n_structures)
+        for s in range(len(result)):
+            for group in range(len(term.points)):
+                members = np.flatnonzero((structure == s) & (groups == group))
+                x, w = term.scaled(group, values[members]), n_owners * weights[members]
+                for start in range(0, len(x), _BLOCK):
+                    block = slice(start, start + _BLOCK)
+                    result[s] += term.delta**2 * float(w[block] @ term.kernel(x[block], x) @ w)
+        return result
+
+    def _deviation(self, prior: Array, phi: Array, what: str) -> Array:
+        left = _clipped(prior - np.einsum("nm,nm->n", phi, phi), prior, what)
+        return np.sqrt(left + self.posterior.data_variance(phi))
+
+
+def _clipped(variance: Array, prior: Array, what: str) -> Array:
+    """Replace negative variances by 0; say so when one is larger than rounding explains."""
+    bad = variance < -1e-9 * prior
+    if bad.any():
+        warnings.warn(
+            f"{int(bad.sum())} of {len(variance)} prior variances of {what} were negative (lowest {variance.min():.2e} eV²) "
+            "and are taken as 0: rounding in nearly dependent sparse points. Fewer sparse points cure it.",
+            NumericalWarning,
+            stacklevel=2,
+        )
+    return np.maximum(variance, 0.0)
