@@ -18,7 +18,7 @@ Units are eV, Å, eV/Å and eV/Å³ everywhere, with ASE's signs and Voigt order
 
 from ._version import __version__
 from .calculator import GAPCalculator
-from .descriptors import ACSF, SOAP, ThreeBody, TwoBody
+from .descriptors import ACSF, SOAP, QuipBasis, ThreeBody, TwoBody
 from .gp import Noise
 from .kernels import RBF, Constant, DotProduct
 from .model import GAPRegressor, Prediction, Term, load
@@ -33,6 +33,7 @@ __all__ = [
     "GAPRegressor",
     "Noise",
     "Prediction",
+    "QuipBasis",
     "Term",
     "ThreeBody",
     "TwoBody",

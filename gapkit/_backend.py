@@ -9,7 +9,7 @@ import sys
 from functools import lru_cache
 from types import ModuleType
 
-__all__ = ["acsf_ops", "body_ops", "pair_ops", "row_ops", "soap_ops"]
+__all__ = ["acsf_ops", "body_ops", "pair_ops", "row_ops", "soap_ops", "table_ops"]
 
 
 @lru_cache(maxsize=1)
@@ -63,3 +63,11 @@ def row_ops() -> ModuleType:
     from ._cpu import rows
 
     return rows
+
+
+def table_ops() -> ModuleType:
+    """Loops over splines of three variables."""
+    _announce_compilation()
+    from ._cpu import tables
+
+    return tables

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gapkit.descriptors import ACSF, DESCRIPTORS, SOAP, ThreeBody, TwoBody
+from gapkit.descriptors import ACSF, DESCRIPTORS, SOAP, QuipBasis, ThreeBody, TwoBody
 from gapkit.kernels import KERNELS, RBF, Constant, DotProduct, Kernel
 from gapkit.kernels.base import _Pair
 from gapkit.testing import check_descriptor, check_kernel
@@ -19,6 +19,8 @@ DESCRIPTOR_CASES = [
     SOAP(4.2, 3, 2, compression={"mode": "nu", "nu_r": 1, "nu_s": 2, "species_weighting": {"Na": 0.5, "Cl": 1.5}}),
     SOAP(4.2, 3, 2, compression={"mode": "nu", "nu_r": 0, "nu_s": 2}),
     SOAP(4.2, 3, 2, compression={"mode": "mixed", "channels": 9}),
+    SOAP(4.2, 3, 2, rbf=QuipBasis(cutoff_dexp=2, covariance_sigma0=0.1)),
+    SOAP(4.2, 3, 2, rbf=QuipBasis(Z_mix=True, K=3, central_reference_all_species=True)),
     ACSF(4.5, g2_params=[(1.0, 2.0)], g3_params=[1.5]),
     ACSF(4.0, g4_params=[(0.02, 4, 1.0), (0.1, 1, -1.0)], g5_params=[(0.1, 2, 0.5)]),
     TwoBody(5.0),

@@ -52,6 +52,8 @@ def fit(
     console.print(f"e0        {e0}")
     counts = ", ".join(f"{n} {kind}" for kind, n in model.n_labels_.items())
     console.print(f"fitted    {counts} components with {model.n_sparse_} sparse points in {seconds:.1f} s")
+    for name, error in model.table_errors_.items():
+        console.print(f"table     {name}: off by at most {error:.1e} eV an environment of the training set")
     print_table(ERROR_HEADER, error_rows(error_table(frames, model.evaluate(frames))), title="errors on the training set")
     console.print(f"wrote     {output} ({output.stat().st_size / 1e6:.1f} MB)")
     console.print(f"next      gapkit evaluate {output} TEST.xyz --report report.html")

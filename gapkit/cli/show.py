@@ -34,6 +34,7 @@ def show(
             name: dict(zip(term.descriptor.group_names_, [len(p) for p in term.points], strict=True))
             for (name, _), term in zip(fitted.named_terms(), fitted.potential_.terms, strict=True)
         },
+        "table_errors": fitted.table_errors_,
         "uncertainty": fitted.potential_.posterior is not None,
         "config": config_of(fitted),
     }
@@ -46,6 +47,8 @@ def show(
     console.print("trained on   " + ", ".join(f"{n} {kind} components" for kind, n in fitted.n_labels_.items()))
     for name, groups in card["sparse_points"].items():  # type: ignore[attr-defined]
         console.print(f"sparse       {name}: " + ", ".join(f"{n} {group}" for group, n in groups.items()))
+    for name, error in fitted.table_errors_.items():
+        console.print(f"table        {name}: off by at most {error:.1e} eV an environment of the training set")
     console.print(
         "uncertainty  " + ("exact (posterior in the file)" if card["uncertainty"] else "no (saved without posterior)")
     )

@@ -2,8 +2,9 @@
 
 from .acsf import ACSF
 from .base import DESCRIPTORS, Descriptor, Features
+from .quip_basis import QuipBasis
 from .soap import SOAP
 from .three_body import ThreeBody
 from .two_body import TwoBody
 
-__all__ = ["ACSF", "DESCRIPTORS", "SOAP", "Descriptor", "Features", "ThreeBody", "TwoBody"]
+__all__ = ["ACSF", "DESCRIPTORS", "SOAP", "Descriptor", "Features", "QuipBasis", "ThreeBody", "TwoBody"]

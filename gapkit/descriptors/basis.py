@@ -32,7 +32,7 @@ from scipy.special import ive
 
 from .radial import Array, Profile
 
-__all__ = ["RADIAL_BASES", "smeared_basis"]
+__all__ = ["RADIAL_BASES", "gaussian_on_spheres", "smeared_basis"]
 
 Extended = NDArray[np.longdouble]
 
@@ -133,19 +133,22 @@ def _smeared_polynomials(r: Array, r_cut: float, n_max: int, l_max: int, sigma: 
     g = beta @ np.array([inside ** (k + 2) for k in range(1, n_max + 1)])
     measure = (4 * np.pi * r_cut / 2 * weights * t**2 * g).astype(float)  # (n_max, n_nodes)
     eta = 0.5 / sigma**2
-    a = 2 * eta * t[None, :]
-    gaussian = np.exp(
-        -eta * (t[None, :] - r[:, None]) ** 2
-    )  # exp(-eta (r² + R²) + x): the Bessel functions are scaled by exp(-x)
     blocks = []
     for l in range(l_max + 1):
-        i0, i1, i2 = _scaled_bessel(l, a * r[:, None])
-        shift = -2 * eta * r[:, None]
-        value = gaussian * i0
-        slope = gaussian * (shift * i0 + a * i1)
-        curvature = gaussian * ((shift**2 - 2 * eta) * i0 + 2 * shift * a * i1 + a**2 * i2)
+        value, slope, curvature = gaussian_on_spheres(l, r, t, eta)
         blocks.append((value @ measure.T, slope @ measure.T, curvature @ measure.T))
     return blocks
+
+
+def gaussian_on_spheres(l: int, r: Array, radii: Array, eta: float) -> tuple[Array, Array, Array]:
+    """exp(-eta (r² + t²)) i_l(2 eta r t) on spheres of radius t, and its derivatives by the distance r of the Gaussian."""
+    a = 2 * eta * radii[None, :]
+    gaussian = np.exp(-eta * (radii[None, :] - r[:, None]) ** 2)  # the Bessel functions are scaled by exp(-2 eta r t)
+    i0, i1, i2 = _scaled_bessel(l, a * r[:, None])
+    shift = -2 * eta * r[:, None]
+    value = gaussian * i0
+    slope = gaussian * (shift * i0 + a * i1)
+    return value, slope, gaussian * ((shift**2 - 2 * eta) * i0 + 2 * shift * a * i1 + a**2 * i2)
 
 
 def _scaled_bessel(l: int, x: Array) -> tuple[Array, Array, Array]:

@@ -31,7 +31,7 @@ class Channels(NamedTuple):
     """What the loops need; see `gapkit._cpu.soap`.
 
     ``density_s``, ``weight_s``: density that each species adds to, and with which weight.  ``mix_left``, ``mix_right``: W of
-    shape (n_densities, n_max, n_blocks, n_channels of a block), empty for none.  ``doubled_k``: elements of these blocks
+    shape (n_densities, n_max, n_blocks, n_channels of a block), empty for none.  ``factor_k``: √2 for blocks whose elements
     stand for two.
     """
 
@@ -41,7 +41,7 @@ class Channels(NamedTuple):
     mix_left: Array
     mix_right: Array
     block_k3: Index
-    doubled_k: NDArray[np.bool_]
+    factor_k: Array
 
     def n_pairs(self, n_max: int) -> int:
         """Number of pairs (a, b): features per l."""
@@ -111,7 +111,8 @@ def channels_of(compression: Mapping[str, Any] | None, species: Sequence[int], n
             blocks = [(s, t, 0) for s in range(n_left) for t in range(n_right)]
     doubled = np.array([mode == "off" or triangle == 1 for _, _, triangle in blocks])
     weights = _species_weights(settings.get("species_weighting"), species)
-    return Channels(1 if blind else n_species, densities, weights, left, right, np.array(blocks, np.int64), doubled)
+    factors = np.where(doubled, np.sqrt(2.0), 1.0)
+    return Channels(1 if blind else n_species, densities, weights, left, right, np.array(blocks, np.int64), factors)
 
 
 def _resolved(radial: bool, species: bool, n_species: int, n_max: int) -> Array:

@@ -8,16 +8,19 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from ase import Atoms
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
 
 from .._backend import soap_ops
-from .._validation import check_choice, check_integer, check_real
+from .._validation import check_choice, check_integer, check_real, describe
 from ..exceptions import NumericalWarning
 from ..neighbors import NeighborList
 from .base import Descriptor, Features
 from .basis import RADIAL_BASES
 from .compression import Channels, channels_of, check_compression
+from .quip_basis import QuipBasis, quip_channels, quip_table, table_settings
 from .soap_table import RadialTable, hard_reach, soap_table
 from .weighting import Weighting, check_weighting, frozen_weighting, weight_end
 
@@ -67,8 +70,9 @@ class SOAP(Descriptor):
         Largest angular momentum, 0 to 20.
     sigma : float, default 0.5
         Width of the Gaussians, Å.
-    rbf : {"gto", "polynomial"}, default "gto"
-        Radial basis: Gaussian-type orbitals reach beyond ``r_cut``, polynomials vanish there.
+    rbf : {"gto", "polynomial"} or QuipBasis, default "gto"
+        Radial basis: Gaussian-type orbitals reach beyond ``r_cut``, polynomials vanish there; `QuipBasis` is QUIP's
+        descriptor, with its own weighting and compression.
     weighting : dict, optional
         Weight w(r) of a neighbour at distance r, x = r / r0, beside the cutoff function:
         ``{"function": "poly", "r0", "c", "m"}``: c (1 + 2x³ - 3x²)^m up to r0, 0 beyond;
@@ -89,6 +93,9 @@ class SOAP(Descriptor):
         A cosine takes every neighbour's weight from 1 at ``r_cut - cutoff_width`` to 0 at ``r_cut``, so that energies and
         forces are continuous when an atom crosses; atoms beyond are not visited.  None reproduces dscribe: full
         weight up to ``r_cut + 3.717 sigma``, a step there.
+    average : {"off", "inner", "outer"}, default "off"
+        One vector per structure, for `transform` only: of the mean coefficients ("inner"), or the mean of the power spectra
+        ("outer").
     normalize : bool, default True
         False gives dscribe's numbers: no √2, no division by the norm.
 
@@ -116,10 +123,11 @@ class SOAP(Descriptor):
         l_max: int = 6,
         sigma: float = 0.5,
         *,
-        rbf: str = "gto",
+        rbf: str | QuipBasis = "gto",
         weighting: Mapping[str, Any] | None = None,
         compression: Mapping[str, Any] | None = None,
         species: Sequence[int | str] | None = None,
+        average: str = "off",
         cutoff_width: float | None = 1.0,
         normalize: bool = True,
     ) -> None:
@@ -131,6 +139,7 @@ class SOAP(Descriptor):
         self.weighting = weighting
         self.compression = compression
         self.species = species
+        self.average = average
         self.cutoff_width = cutoff_width
         self.normalize = normalize
 
@@ -140,7 +149,16 @@ class SOAP(Descriptor):
         check_integer("n_max", self.n_max, at_least=1, at_most=20, remedy="6 to 12 is usual.")
         check_integer("l_max", self.l_max, at_least=0, at_most=20, remedy="4 to 9 is usual.")
         check_real("sigma", self.sigma, above=0.0, at_most=5.0, remedy="It is in Å; 0.3 to 0.5 is usual.")
-        check_choice("rbf", self.rbf, RADIAL_BASES)
+        check_choice("average", self.average, ("off", "inner", "outer"))
+        if isinstance(self.rbf, QuipBasis):
+            self.rbf.check_parameters()
+            for name in ("weighting", "compression"):
+                if getattr(self, name) is not None:
+                    raise ValueError(describe(name, "None with QuipBasis", getattr(self, name), "QuipBasis has its own."))
+            if self.cutoff_width is None:
+                raise ValueError(describe("cutoff_width", "a number with QuipBasis", None, "QUIP's default is 0.5 Å."))
+        else:
+            check_choice("rbf", self.rbf, RADIAL_BASES, "Or a QuipBasis.")
         check_weighting(self.weighting)
         check_compression(self.compression)
         if self.cutoff_width is not None:
@@ -174,7 +192,7 @@ class SOAP(Descriptor):
     @property
     def n_features(self) -> int:
         """Length of the power spectrum."""
-        return self._channels().n_pairs(self.n_max) * (self.l_max + 1)
+        return self._channels().n_pairs(self.n_max) * (self.l_max + 1) + isinstance(self.rbf, QuipBasis)
 
     @property
     def group_names_(self) -> list[str]:
@@ -202,32 +220,59 @@ class SOAP(Descriptor):
         InvalidStructureError
             If an atom has a species that the descriptor was not fitted with.
         """
-        ops, table, constants = soap_ops(), self._table(), _harmonic_constants(self.l_max)
         channels = self._channels()
         start, stop, _ = (centers or slice(None)).indices(neighbors.n_atoms)
         species = self.species_index(neighbors)
-        first = neighbors.first[start : stop + 1]
-        pairs = slice(int(first[0]), int(first[-1]))
-        geometry = (first - first[0], species[neighbors.neighbors[pairs]], neighbors.vectors[pairs], neighbors.distances[pairs])
-        radial = (table.reach, table.segments, table.table, constants, channels.density_s, channels.weight_s)
-        coefficients = np.empty((stop - start, channels.n_densities, (self.l_max + 1) ** 2, self.n_max))
-        ops.expand(*geometry, *radial, species[start:stop], table.central, coefficients)
-        left = _mix(coefficients, channels.mix_left)
-        right = left if channels.mix_right is channels.mix_left else _mix(coefficients, channels.mix_right)
-        values = np.empty((stop - start, self.n_features))
-        products = (left, right, channels.block_k3, *self._factors(channels))
-        ops.power_spectrum(*products, values)
-        norms = np.full(len(values), -1.0)  # negative: not normalised
-        if self.normalize:
-            norms = np.sqrt(np.einsum("ef,ef->e", values, values))
-            values /= np.where(norms > 0.0, norms, 1.0)[:, None]
+        geometry, radial = self._inputs(neighbors, species, (start, stop))
+        left, right = self._factors_of_spectrum(geometry, radial, species[start:stop])
+        spectrum = np.empty((stop - start, self._n_spectrum()))
+        products = (left, right, channels.block_k3, *self._prefactors(channels))
+        soap_ops().power_spectrum(*products, spectrum)
+        norms = self._normalized(spectrum)
         gradient = None
         if jacobian:
-            gradient = np.empty((pairs.stop - pairs.start, 3, self.n_features))
+            gradient = np.empty((len(geometry[1]), 3, self._n_spectrum()))
             mixing = (self.n_max, channels.mix_left, channels.mix_right)
-            ops.jacobian(*geometry, *radial, *mixing, *products, values, norms, gradient)
+            soap_ops().jacobian(*geometry, *radial, *mixing, *products, spectrum, norms, gradient)
+            gradient = self._with_last(gradient, 0.0)
+        values = self._with_last(spectrum)
         state = _State(left, right, norms, geometry[1])
         return Features.of_atoms(values, species[start:stop], neighbors, (start, stop), gradient, state)
+
+    def transform(self, X: Sequence[Atoms]) -> Array:
+        """Return the features of all environments of all structures, or with ``average`` of each structure.
+
+        Parameters
+        ----------
+        X : list of ase.Atoms
+            Structures.
+
+        Returns
+        -------
+        ndarray of shape (n_environments or n_structures, n_features)
+        """
+        check_is_fitted(self, "species_")
+        if self.average == "off":
+            return super().transform(X)
+        neighbors = NeighborList.from_atoms(X, self.neighbor_range)
+        species, channels = self.species_index(neighbors), self._channels()
+        starts = neighbors.first_atom[:-1]
+
+        def mean(of_atoms: Array) -> Array:
+            sizes = np.diff(neighbors.first_atom).reshape(-1, *[1] * (of_atoms.ndim - 1))
+            result: Array = np.add.reduceat(of_atoms, starts, axis=0) / sizes
+            return result
+
+        factors = self._factors_of_spectrum(*self._inputs(neighbors, species, (0, neighbors.n_atoms)), species)
+        if self.average == "inner":
+            left = mean(factors[0])
+            factors = left, left if factors[1] is factors[0] else mean(factors[1])
+        spectrum = np.empty((len(factors[0]), self._n_spectrum()))
+        soap_ops().power_spectrum(*factors, channels.block_k3, *self._prefactors(channels), spectrum)
+        if self.average == "outer":
+            spectrum = mean(spectrum)
+        self._normalized(spectrum)
+        return self._with_last(spectrum)
 
     def pullback(self, features: Features, dE_dx: Array, dE_dw: Array | None = None) -> Array:
         """Gradient of an energy with respect to pair vectors, without a Jacobian.
@@ -247,16 +292,16 @@ class SOAP(Descriptor):
             dE/d(pair vector), eV/Å.
         """
         ops, table, constants = soap_ops(), self._table(), _harmonic_constants(self.l_max)
-        state, neighbors = features.state, features.neighbors
-        gradient = np.asarray(dE_dx, float)
+        state, neighbors, n = features.state, features.neighbors, self._n_spectrum()
+        gradient, values = np.ascontiguousarray(dE_dx[:, :n], float), features.values[:, :n]
         if self.normalize:  # d(p / |p|) = (dp - x (x . dp)) / |p|
-            along = np.einsum("ef,ef->e", gradient, features.values)
+            along = np.einsum("ef,ef->e", gradient, values)
             norms = np.where(state.norms > 0.0, state.norms, np.inf)
-            gradient = (gradient - along[:, None] * features.values) / norms[:, None]
+            gradient = (gradient - along[:, None] * values) / norms[:, None]
         channels = self._channels()
         of_left = np.zeros_like(state.left)
         of_right = of_left if state.right is state.left else np.zeros_like(state.right)
-        products = (state.left, state.right, channels.block_k3, *self._factors(channels))
+        products = (state.left, state.right, channels.block_k3, *self._prefactors(channels))
         ops.coefficient_gradient(*products, gradient, of_left, of_right)
         of_coefficients = _unmix(of_left, channels.mix_left)
         if of_right is not of_left:
@@ -279,21 +324,70 @@ class SOAP(Descriptor):
         )
         return result
 
+    def _inputs(
+        self, neighbors: NeighborList, species: NDArray[np.int64], centers: tuple[int, int]
+    ) -> tuple[tuple[Array, ...], tuple[Any, ...]]:
+        """What the loops take of the pairs, and of the radial functions."""
+        table, channels = self._table(), self._channels()
+        first = neighbors.first[centers[0] : centers[1] + 1]
+        pairs = slice(int(first[0]), int(first[-1]))
+        of_pairs = species[neighbors.neighbors[pairs]], neighbors.vectors[pairs], neighbors.distances[pairs]
+        constants = _harmonic_constants(self.l_max)
+        radial = (table.reach, table.segments, table.table, constants, channels.density_s, channels.weight_s)
+        return (first - first[0], *of_pairs), radial
+
+    def _factors_of_spectrum(
+        self, geometry: tuple[Array, ...], radial: tuple[Any, ...], species: NDArray[np.int64]
+    ) -> tuple[Array, Array]:
+        """Both factors of the power spectrum [e, d, lm, n]; one array if they are the same."""
+        channels, central = self._channels(), self._table().central
+        coefficients = np.empty((len(species), channels.n_densities, (self.l_max + 1) ** 2, self.n_max))
+        everywhere = isinstance(self.rbf, QuipBasis) and self.rbf.central_reference_all_species
+        soap_ops().expand(*geometry, *radial, species, np.zeros_like(central) if everywhere else central, coefficients)
+        if everywhere:
+            coefficients[:, :, 0, :] += central
+        left = _mix(coefficients, channels.mix_left)
+        return left, left if channels.mix_right is channels.mix_left else _mix(coefficients, channels.mix_right)
+
+    def _normalized(self, spectrum: Array) -> Array:
+        """Divide by the norms, in place, and return them; negative ones stand for "not normalised"."""
+        if not self.normalize:
+            return np.full(len(spectrum), -1.0)
+        norms: Array = np.sqrt(np.einsum("ef,ef->e", spectrum, spectrum))
+        spectrum /= np.where(norms > 0.0, norms, 1.0)[:, None]
+        return norms
+
+    def _with_last(self, spectrum: Array, last: float | None = None) -> Array:
+        """Append the last element of QUIP's vectors."""
+        if not isinstance(self.rbf, QuipBasis):
+            return spectrum
+        last = float(self.rbf.covariance_sigma0) if last is None else last
+        return np.concatenate([spectrum, np.full((*spectrum.shape[:-1], 1), last)], axis=-1)
+
     def _table(self) -> RadialTable:
-        width = None if self.cutoff_width is None else float(self.cutoff_width)
         shape = float(self.r_cut), int(self.n_max), int(self.l_max), float(self.sigma)
-        return soap_table(self.rbf, *shape, width, self._weighting())
+        if isinstance(self.rbf, QuipBasis):
+            return quip_table(table_settings(self.rbf), *shape, float(self.cutoff_width or 0.0))
+        return soap_table(self.rbf, *shape, None if self.cutoff_width is None else float(self.cutoff_width), self._weighting())
 
     def _weighting(self) -> Weighting:
         return frozen_weighting(self.weighting)
 
     def _channels(self) -> Channels:
+        if isinstance(self.rbf, QuipBasis):
+            return quip_channels(self.rbf, self.species_, self.n_max)
         return channels_of(self.compression, self.species_, self.n_max)
 
-    def _factors(self, channels: Channels) -> tuple[Array, Array]:
+    def _n_spectrum(self) -> int:
+        """Number of elements of the power spectrum; QUIP's vectors have one more."""
+        return self.n_features - isinstance(self.rbf, QuipBasis)
+
+    def _prefactors(self, channels: Channels) -> tuple[Array, Array]:
         """Factor of each block of channels, and of each l."""
-        twice = np.sqrt(2.0) if self.normalize else 1.0
-        return np.where(channels.doubled_k, twice, 1.0), np.pi * np.sqrt(8.0 / (2.0 * np.arange(self.l_max + 1) + 1.0))
+        of_l = 1.0 / np.sqrt(2.0 * np.arange(self.l_max + 1) + 1.0)
+        if isinstance(self.rbf, QuipBasis):
+            return channels.factor_k, of_l
+        return channels.factor_k if self.normalize else np.ones_like(channels.factor_k), np.pi * np.sqrt(8.0) * of_l
 
 
 def _mix(coefficients: Array, mixing: Array) -> Array:

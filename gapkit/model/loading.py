@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from .._version import __version__
-from ..descriptors import DESCRIPTORS, Descriptor
+from ..descriptors import DESCRIPTORS, Descriptor, QuipBasis
 from ..exceptions import ModelFormatError
 from ..gp.design import SparseTerm
 from ..gp.observations import Noise
@@ -68,6 +68,7 @@ def save(model: GAPRegressor, path: str | Path, *, posterior: bool = True) -> No
         "e0": {chemical_symbols[z]: energy for z, energy in potential.e0.items()},
         "e0_source": model.e0_source_,
         "n_labels": model.n_labels_,
+        "table_errors": model.table_errors_,
         "versions": {"numpy": np.__version__, "scipy": scipy.__version__},
     }
     if posterior and potential.posterior is not None:
@@ -133,6 +134,7 @@ def load(path: str | Path) -> GAPRegressor:
         model.potential_ = Potential(terms, e0, coefficients, posterior)
         model.e0_source_ = dict(document["e0_source"])
         model.n_labels_ = dict(document["n_labels"])
+        model.table_errors_ = dict(document.get("table_errors", {}))
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise ModelFormatError(
             f"{path} must be a complete gapkit model; {type(error).__name__}: {error}. Fit the model anew."
@@ -144,7 +146,7 @@ def _classes() -> dict[str, type]:
     """Every class that a file may name."""
     from .regressor import GAPRegressor
 
-    return {**DESCRIPTORS, **KERNELS, "Term": Term, "Noise": Noise, "GAPRegressor": GAPRegressor}
+    return {**DESCRIPTORS, **KERNELS, "QuipBasis": QuipBasis, "Term": Term, "Noise": Noise, "GAPRegressor": GAPRegressor}
 
 
 def _encode_parts(sparse: SparseTerm) -> dict[str, Any]:

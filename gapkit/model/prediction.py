@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,9 @@ from ..gp.posterior import SparsePosterior
 from ..neighbors import NeighborList
 from .baseline import AtomicEnergies
 from .spread import Spread
+from .tables import ExactSum, Table, tables_of
 
-__all__ = ["STD_CHOICES", "Potential", "Prediction", "predict"]
+__all__ = ["STD_CHOICES", "Potential", "Prediction", "predict", "table_errors"]
 
 Array = NDArray[np.float64]
 
@@ -78,6 +80,11 @@ class Potential:
     e0: AtomicEnergies
     coefficients: list[list[Array]]
     posterior: SparsePosterior | None
+
+    @cached_property
+    def tables(self) -> list[list[Table | None] | None]:
+        """Splines of the terms that ask for them."""
+        return [tables_of(term, alphas) for term, alphas in zip(self.terms, self.coefficients, strict=True)]
 
     @property
     def neighbor_range(self) -> float:
@@ -139,32 +146,22 @@ def predict(
         widest = max([1, *(len(points) for points in term.points)])
         for centers in blocks_of_centers(term.descriptor.entries_until(neighbors), 8 * widest, _BLOCK):
             features = term.descriptor.compute(neighbors, centers=centers)
-            _add_term(term, potential.coefficients[t], features, energies, gradient)
+            _add_term(term, potential.coefficients[t], potential.tables[t], features, energies, gradient)
             if spread:
                 spread.add(t, features)
     return _assemble(neighbors, energies, gradient, forces, stress, spread)
 
 
-def _add_term(term: SparseTerm, alphas: Sequence[Array], features: Features, energies: Array, gradient: Array | None) -> None:
+def _add_term(
+    term: SparseTerm,
+    alphas: Sequence[Array],
+    tables: Sequence[Table | None] | None,
+    features: Features,
+    energies: Array,
+    gradient: Array | None,
+) -> None:
     """Add the local energies of a block of environments and their pair gradients."""
-    slope = None if gradient is None else np.zeros_like(features.values)
-    energy = np.zeros(len(features.values))
-    for group, (points, weights, alpha) in enumerate(zip(term.points, term.weights, alphas, strict=True)):
-        members = np.flatnonzero(features.groups == group)
-        if len(members) == 0 or len(points) == 0:
-            continue
-        every = slice(None) if len(members) == len(features.groups) else members
-        x, points = term.scaled(group, features.values[every]), term.scaled(group, points)
-        alpha = alpha * weights * term.descriptor.multiplicity
-        if slope is None:
-            energy[every] = term.kernel(x, points) @ alpha
-            continue
-        kernel, a, b = term.kernel.value_and_slopes(x, points)
-        energy[every] = kernel @ alpha
-        a *= alpha
-        slope[every] = term.scaled(group, a @ points)
-        if b is not None:
-            slope[every] += term.scaled(group, (b @ alpha)[:, None] * x)
+    energy, slope = environment_energies(term, alphas, tables, features, gradient is not None)
     of_weight = None
     if features.weights is not None:
         of_weight, energy = energy, energy * features.weights
@@ -175,6 +172,42 @@ def _add_term(term: SparseTerm, alphas: Sequence[Array], features: Features, ene
         np.add.at(energies, atoms, energy / n_owners)
     if gradient is not None and slope is not None:
         gradient[features.block] += term.descriptor.pullback(features, slope, of_weight)
+
+
+def environment_energies(
+    term: SparseTerm, alphas: Sequence[Array], tables: Sequence[Table | None] | None, features: Features, with_slope: bool
+) -> tuple[Array, Array | None]:
+    """Energies of environments before their weights (eV, multiplicity included), and their derivatives by the features."""
+    n_times = term.descriptor.multiplicity
+    energy, slope = np.zeros(len(features.values)), np.zeros_like(features.values) if with_slope else None
+    for group, alpha in enumerate(alphas):
+        members = np.flatnonzero(features.groups == group)
+        if len(members) == 0 or len(alpha) == 0:
+            continue
+        every = slice(None) if len(members) == len(features.groups) else members
+        table = None if tables is None else tables[group]
+        function = ExactSum(term, group, alpha) if table is None else table
+        if slope is None:
+            energy[every] = n_times * function.value(features.values[every])
+        else:
+            value, gradient = function(features.values[every])
+            energy[every], slope[every] = n_times * value, n_times * gradient
+    return energy, slope
+
+
+def table_errors(potential: Potential, neighbors: NeighborList) -> dict[int, float]:
+    """Largest error (eV) of the energy of an environment of each tabulated term, cutoff function included."""
+    errors = {}
+    for t, (term, alphas, tables) in enumerate(zip(potential.terms, potential.coefficients, potential.tables, strict=True)):
+        if tables is None:
+            continue
+        errors[t] = 0.0
+        for centers in blocks_of_centers(term.descriptor.entries_until(neighbors), 8 * term.n_points, _BLOCK):
+            features = term.descriptor.compute(neighbors, centers=centers)
+            exact, tabulated = (environment_energies(term, alphas, use, features, False)[0] for use in (None, tables))
+            weights = 1.0 if features.weights is None else features.weights
+            errors[t] = max(errors[t], float(np.abs(weights * (exact - tabulated)).max(initial=0.0)))
+    return errors
 
 
 def _atomic_energies(potential: Potential, neighbors: NeighborList) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -16,13 +17,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._validation import describe
 from ..descriptors import SOAP
-from ..exceptions import InvalidLabelError
+from ..exceptions import InvalidLabelError, NumericalWarning
 from ..gp.observations import Noise, labels_of
 from ..kernels import DotProduct
 from ..neighbors import NeighborList, check_structures
 from .baseline import fit_atomic_energies
 from .fitting import choose_terms, chunks_of_frames, collect_labels, fold_rows, solve
-from .prediction import STD_CHOICES, Potential, Prediction, predict
+from .prediction import STD_CHOICES, Potential, Prediction, predict, table_errors
+from .tables import ERROR_BOUNDS
 from .terms import Term, name_terms
 
 __all__ = ["GAPRegressor"]
@@ -201,6 +203,7 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.factors_ = fold_rows(sparse_terms, frames, labels, e0, noise, show=show)
         posterior, coefficients = solve(sparse_terms, self.factors_, noise)
         self.potential_ = Potential(sparse_terms, e0, coefficients, posterior)
+        self.table_errors_ = self._table_errors(frames)
         self.e0_source_ = {chemical_symbols[z]: source for z, source in sources.items()}
         self.n_labels_ = {
             "energy": sum(y.energy is not None for y in labels),
@@ -208,6 +211,27 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             "stress": sum(y.stress.size for y in labels if y.stress is not None),
         }
         return self
+
+    def _table_errors(self, frames: Sequence[Atoms]) -> dict[str, float]:
+        """Largest error (eV an environment) of each tabulated term on the training set; warn where it is too large."""
+        errors: dict[str, float] = {}
+        if not any(self.potential_.tables):
+            return errors
+        names = [name for name, _ in self.named_terms()]
+        for start, chunk in chunks_of_frames(frames, _EVALUATE_ATOMS):
+            neighbors = NeighborList.from_atoms(chunk, self.potential_.neighbor_range, first_frame=start)
+            for t, error in table_errors(self.potential_, neighbors).items():
+                errors[names[t]] = max(errors.get(names[t], 0.0), error)
+        for name, term in self.named_terms():
+            bound = ERROR_BOUNDS.get(term.descriptor.n_features, np.inf) if name in errors else np.inf
+            if errors.get(name, 0.0) > bound:
+                warnings.warn(
+                    f"The table of term {name!r} ({type(term.descriptor).__name__}) is off by up to {errors[name]:.1e} eV an "
+                    f"environment of the training set; the aim is {bound:.0e} eV. Set tabulate=False or use a smoother kernel.",
+                    NumericalWarning,
+                    stacklevel=3,
+                )
+        return errors
 
     @property
     def e0_(self) -> dict[str, float]:

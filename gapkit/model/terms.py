@@ -68,6 +68,12 @@ class Term(BaseEstimator):  # type: ignore[misc]
         if not isinstance(self.kernel, Kernel):
             raise TypeError(describe("kernel", "a gapkit kernel such as DotProduct(zeta=4)", self.kernel))
         self.descriptor.check_parameters()
+        if getattr(self.descriptor, "average", "off") != "off":
+            raise ValueError(
+                describe(
+                    "average", "'off' in a model", self.descriptor.average, "Averages are for transform: they have no atoms."
+                )
+            )
         self.kernel.check_parameters()
         check_real("delta", self.delta, above=0.0, remedy="It is in eV per environment.")
         for n in self.n_sparse.values() if isinstance(self.n_sparse, Mapping) else [self.n_sparse]:

@@ -271,3 +271,43 @@ def test_frames_without_pairs():
     assert result.energy == pytest.approx(model.potential_.e0[29])
     assert result.energy_std == 0.0
     np.testing.assert_array_equal(result.forces, 0.0)
+
+
+@pytest.fixture(scope="module")
+def tabulated(frames):
+    terms = [
+        ("pair", Term(TwoBody(4.0, tabulate=True), RBF(0.4), delta=0.5, n_sparse=6)),
+        ("triplet", Term(ThreeBody(3.0, tabulate=True), RBF(1.0), delta=0.05, n_sparse=60, scale="std")),
+    ]
+    return GAPRegressor(terms, random_state=0).fit(frames)
+
+
+def test_tables_stay_within_their_bounds(tabulated, frames):
+    assert tabulated.table_errors_["pair"] < 1e-9
+    assert tabulated.table_errors_["triplet"] < 1e-5
+    exact = GAPRegressor(tabulated.terms, random_state=0)
+    exact.set_params(pair__descriptor__tabulate=False, triplet__descriptor__tabulate=False).fit(frames)
+    atoms = copper_gold(7)
+    ours, theirs = (m.evaluate([atoms], uncertainty="exact")[0] for m in (tabulated, exact))
+    assert_allclose(ours.energies, theirs.energies, rtol=0, atol=1e-4)  # about a hundred triplets an atom, 1e-5 eV each at most
+    assert_allclose(ours.forces, theirs.forces, rtol=0, atol=1e-3)
+    assert ours.energy_std == theirs.energy_std  # from the sparse points themselves
+
+
+def test_forces_are_the_gradient_of_the_splined_energy(tabulated):
+    atoms, step = copper_gold(7), 1e-4
+    forces = tabulated.evaluate([atoms])[0].forces
+    for atom, axis in ((0, 0), (3, 2)):
+        energies = []
+        for sign in (1, -1):
+            moved = atoms.copy()
+            moved.positions[atom, axis] += sign * step
+            energies.append(tabulated.evaluate([moved], forces=False, stress=False)[0].energy)
+        assert_allclose(forces[atom, axis], -(energies[0] - energies[1]) / (2 * step), rtol=0, atol=1e-6)
+
+
+def test_tables_are_rebuilt_from_a_file(tabulated, tmp_path):
+    tabulated.save(tmp_path / "m.gap")
+    read = load(tmp_path / "m.gap")
+    assert read.table_errors_ == tabulated.table_errors_
+    np.testing.assert_array_equal(read.evaluate([copper_gold(7)])[0].forces, tabulated.evaluate([copper_gold(7)])[0].forces)

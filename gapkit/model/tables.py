@@ -1,0 +1,145 @@
+"""Splines that stand for the sum over sparse points in pair and triplet terms: cost does not depend on their number.
+
+What is tabulated is g(x) = sum_s alpha_s w_s k(x, s), without the cutoff functions, so that it is as smooth as the kernel.
+Forces are the exact gradient of the splined energy.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import CubicHermiteSpline
+from scipy.ndimage import spline_filter
+
+from .._backend import table_ops
+from ..gp.design import SparseTerm
+from ..neighbors import SHORTEST_DISTANCE
+
+__all__ = ["ERROR_BOUNDS", "ExactSum", "Table", "tables_of"]
+
+Array = NDArray[np.float64]
+
+ERROR_BOUNDS = {1: 1e-9, 3: 1e-5}
+"""Largest error of an environment's energy (eV) that is not warned about, by number of features."""
+
+_MOST_KNOTS = 20_000
+_MOST_CELLS = 3_000_000  # 24 MB a group
+_MARGIN = 12  # grid cells around the domain: the boundary condition of the spline decays by 0.27 a cell
+_BEYOND = 0.2  # of the range of the sparse points: how far the box reaches past them
+_SAFETY = 0.1  # of the error bound is what the table aims at
+
+
+class Table:
+    """g(x) of one group of environments, exact or as a spline."""
+
+    @abstractmethod
+    def __call__(self, x: Array) -> tuple[Array, Array]:
+        """Values (n,) and gradients (n, n_features) at features x (n, n_features)."""
+
+    def value(self, x: Array) -> Array:
+        """Values alone."""
+        return self(x)[0]
+
+
+class ExactSum(Table):
+    """g(x) from the sparse points themselves."""
+
+    def __init__(self, term: SparseTerm, group: int, alpha: Array) -> None:
+        self.term, self.group = term, group
+        self.points, self.alpha = term.scaled(group, term.points[group]), alpha * term.weights[group]
+
+    def __call__(self, x: Array) -> tuple[Array, Array]:
+        """Values and gradients."""
+        scaled = self.term.scaled(self.group, x)
+        kernel, a, b = self.term.kernel.value_and_slopes(scaled, self.points)
+        a *= self.alpha
+        slope = a @ self.points
+        if b is not None:
+            slope += (b @ self.alpha)[:, None] * scaled
+        return kernel @ self.alpha, self.term.scaled(self.group, slope)
+
+    def value(self, x: Array) -> Array:
+        """Values alone: no slopes are computed."""
+        result: Array = self.term.kernel(self.term.scaled(self.group, x), self.points) @ self.alpha
+        return result
+
+
+class _Line(Table):
+    """Function of a distance: piecewise cubic through values and slopes."""
+
+    def __init__(self, exact: Table, low: float, high: float, n: int) -> None:
+        knots = np.linspace(low, high, n)
+        value, slope = exact(knots[:, None])
+        self.spline = CubicHermiteSpline(knots, value, slope[:, 0])
+        self.slope = self.spline.derivative()
+
+    def __call__(self, x: Array) -> tuple[Array, Array]:
+        return self.spline(x[:, 0]), self.slope(x[:, 0])[:, None]
+
+
+class _Box(Table):
+    """Function of three distances: tensor product of cubic B-splines in a box, the exact sum outside."""
+
+    def __init__(self, exact: Table, low: Array, high: Array, shape: Sequence[int]) -> None:
+        self.exact, self.box = exact, (low, high)
+        spacing = (high - low) / (np.asarray(shape) - 1)
+        self.low, self.inverse = low - _MARGIN * spacing, 1.0 / spacing
+        axes = [self.low[d] + spacing[d] * np.arange(shape[d] + 2 * _MARGIN) for d in range(3)]
+        grid = np.empty([len(axis) for axis in axes])
+        plane = np.stack(np.meshgrid(axes[1], axes[2], indexing="ij"), axis=-1).reshape(-1, 2)
+        for k, first in enumerate(axes[0]):
+            grid[k] = exact.value(np.column_stack([np.full(len(plane), first), plane])).reshape(grid.shape[1:])
+        self.coefficients = np.ascontiguousarray(spline_filter(grid, order=3, mode="mirror"))
+
+    def __call__(self, x: Array) -> tuple[Array, Array]:
+        value, slope = np.empty(len(x)), np.empty((len(x), 3))
+        table_ops().tricubic(self.coefficients, self.low, self.inverse, np.ascontiguousarray(x), value, slope)
+        outside = ((x < self.box[0]) | (x > self.box[1])).any(axis=1)
+        if outside.any():
+            value[outside], slope[outside] = self.exact(x[outside])
+        return value, slope
+
+
+def tables_of(term: SparseTerm, alphas: Sequence[Array]) -> list[Table | None] | None:
+    """Splines of all groups of a term whose descriptor asks for them (None for empty groups), else None."""
+    if not getattr(term.descriptor, "tabulate", False):
+        return None
+    return [_table(term, group, alpha) if len(alpha) else None for group, alpha in enumerate(alphas)]
+
+
+def _table(term: SparseTerm, group: int, alpha: Array) -> Table:
+    """Refine until the error between sparse points is a tenth of the bound, or the table is as large as is sensible."""
+    exact, points, r_cut = ExactSum(term, group, alpha), term.points[group], float(term.descriptor.neighbor_range)
+    rng = np.random.default_rng(0)
+    mix = rng.random((2000, 1))
+    trial = points[rng.integers(len(points), size=2000)] * mix + points[rng.integers(len(points), size=2000)] * (1 - mix)
+    truth, aim = exact.value(trial), _SAFETY * ERROR_BOUNDS[points.shape[1]]
+    build: Callable[[float], Table]
+    if points.shape[1] == 1:
+        refinement, most = 200.0, float(_MOST_KNOTS)
+
+        def build(n: float) -> _Line:
+            return _Line(exact, SHORTEST_DISTANCE, r_cut, int(n))
+    else:
+        # the range of the sparse points, which leave out the outermost triplets, widened by a part of itself
+        beyond = _BEYOND * np.maximum(np.ptp(points, axis=0), 1e-3)
+        low, high = (
+            np.maximum(points.min(axis=0) - beyond, 0.0),
+            np.minimum(points.max(axis=0) + beyond, [2 * r_cut, np.inf, 2 * r_cut]),
+        )
+        per_unit = (high - low) / np.maximum(points.std(axis=0), 0.05 * (high - low))
+        refinement = 4.0
+        most = float((_MOST_CELLS / np.prod(per_unit)) ** (1 / 3))
+
+        def build(n: float) -> _Box:
+            return _Box(exact, low, high, np.ceil(n * per_unit).astype(int) + 1)
+
+    while True:
+        table = build(min(refinement, most))
+        error = float(np.abs(table.value(trial) - truth).max())
+        if error <= aim or refinement >= most:
+            return table
+        refinement *= max(1.2, 1.1 * (error / aim) ** 0.25)  # the error falls with the fourth power
