@@ -18,7 +18,7 @@ Units are eV, Å, eV/Å and eV/Å³ everywhere, with ASE's signs and Voigt order
 
 from ._version import __version__
 from .calculator import GAPCalculator
-from .descriptors import ACSF, SOAP, QuipBasis, ThreeBody, TwoBody
+from .descriptors import ACSF, SOAP, DScribe, QuipBasis, ThreeBody, TwoBody
 from .gp import Noise
 from .kernels import RBF, Constant, DotProduct
 from .model import GAPRegressor, Prediction, Term, load
@@ -28,6 +28,7 @@ __all__ = [
     "RBF",
     "SOAP",
     "Constant",
+    "DScribe",
     "DotProduct",
     "GAPCalculator",
     "GAPRegressor",

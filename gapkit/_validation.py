@@ -7,7 +7,9 @@ from collections.abc import Collection
 from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["check_choice", "check_integer", "check_real", "describe"]
+__all__ = ["check_choice", "check_cutoff", "check_integer", "check_real", "describe"]
+
+_LARGEST_CUTOFF = 20.0  # Å
 
 
 def describe(name: str, rule: str, value: object, remedy: str = "") -> str:
@@ -68,3 +70,24 @@ def check_choice(name: str, value: object, choices: Collection[object], remedy: 
     """Raise ValueError unless ``value`` is one of ``choices``."""
     if value not in choices:
         raise ValueError(describe(name, "one of " + ", ".join(repr(c) for c in choices), value, remedy))
+
+
+def check_cutoff(name: str, value: Any, *, above: float = 0.0) -> float:
+    """Return a cutoff radius (Å) as a float if it is sensible.
+
+    Raises
+    ------
+    TypeError
+        If it is not a real number.
+    ValueError
+        If it is too small, or so large that a calculation would never end; the message says what it would cost.
+    """
+    remedy = "It is in Å; 3 to 8 is usual."
+    radius = check_real(name, value, above=above, remedy=remedy)
+    if radius > _LARGEST_CUTOFF:
+        neighbors, cost = 0.05 * 4.0 / 3.0 * math.pi * radius**3, (radius / 5.0) ** 3
+        remedy += (
+            f" At 0.05 atoms/Å³ an atom would have {neighbors:,.0f} neighbours, {cost:,.0f} times those of a cutoff of 5 Å."
+        )
+        raise ValueError(describe(name, f"a number at most {_LARGEST_CUTOFF:g}", value, remedy))
+    return radius

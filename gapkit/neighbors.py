@@ -48,6 +48,8 @@ def check_structures(frames: Sequence[Atoms], *, name: str = "frames", first_fra
             raise TypeError(f"`{name}` must be a list of ase.Atoms; got {type(atoms).__name__} in frame {k}.")
         if len(atoms) == 0:
             raise InvalidStructureError(f"A structure must have at least one atom; got none in frame {k}. Remove it.")
+        if (atoms.numbers <= 0).any():
+            raise InvalidStructureError(f"Atoms must be of an element; got a dummy atom X in frame {k}. Remove it.")
         if not np.isfinite(atoms.positions).all():
             raise InvalidStructureError(f"Positions must be finite; got NaN or inf in frame {k}. Remove the frame.")
         if not np.isfinite(atoms.cell.array).all():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dscribe.descriptors as dscribe
 import pytest
 
-from gapkit.descriptors import ACSF, DESCRIPTORS, SOAP, QuipBasis, ThreeBody, TwoBody
+from gapkit.descriptors import ACSF, DESCRIPTORS, SOAP, DScribe, QuipBasis, ThreeBody, TwoBody
 from gapkit.kernels import KERNELS, RBF, Constant, DotProduct, Kernel
 from gapkit.kernels.base import _Pair
 from gapkit.testing import check_descriptor, check_kernel
@@ -23,6 +24,7 @@ DESCRIPTOR_CASES = [
     SOAP(4.2, 3, 2, rbf=QuipBasis(Z_mix=True, K=3, central_reference_all_species=True)),
     ACSF(4.5, g2_params=[(1.0, 2.0)], g3_params=[1.5]),
     ACSF(4.0, g4_params=[(0.02, 4, 1.0), (0.1, 1, -1.0)], g5_params=[(0.1, 2, 0.5)]),
+    DScribe(dscribe.SOAP(r_cut=3.0, n_max=3, l_max=2, sigma=0.4, species=["Na", "Cl"])),
     TwoBody(5.0),
     TwoBody(3.0, cutoff_width=3.0),
     ThreeBody(3.8),

@@ -121,6 +121,7 @@ def test_update_finds_pairs_anew_when_the_structure_changed(change):
         (Atoms("Si"), TypeError, r"Write \[atoms\]"),
         (["Si"], TypeError, "got str in frame 0"),
         ([Atoms("Si"), Atoms()], InvalidStructureError, "at least one atom; got none in frame 1"),
+        ([Atoms("SiX", [[0, 0, 0], [2, 0, 0]])], InvalidStructureError, "dummy atom X in frame 0"),
         ([Atoms("Si", [[np.nan, 0, 0]])], InvalidStructureError, "Positions must be finite.*frame 0"),
         ([Atoms("Si", cell=[np.inf, 1, 1])], InvalidStructureError, "cell must be finite.*frame 0"),
         ([Atoms("Si", pbc=True)], InvalidStructureError, "independent cell vectors.*frame 0"),

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from ..descriptors import DESCRIPTORS
+from ..descriptors import DESCRIPTORS, DScribe, QuipBasis, ThreeBody, TwoBody
 from ..exceptions import ConfigError
 from ..gp import Noise
 from ..kernels import KERNELS, Kernel
@@ -29,7 +29,7 @@ __all__ = ["config_of", "dump_config", "model_from_config", "override", "read_co
 Config = dict[str, Any]
 
 _KERNEL_OF_PARAMETER = {"zeta": "DotProduct", "length_scale": "RBF"}
-_TERM_PARAMETERS = ("delta", "n_sparse", "selection")
+_TERM_PARAMETERS = ("delta", "n_sparse", "selection", "scale")
 _TOP = ("noise", "e0", "random_state", "labels")
 _LABEL_KINDS = ("energy", "forces", "stress")
 
@@ -168,15 +168,19 @@ def config_of(model: GAPRegressor) -> Config:
     kinds = {cls: kind for kind, cls in _descriptor_names().items()}
     config: Config = {}
     for name, term in model.named_terms():
+        if type(term.descriptor) not in kinds:
+            config[name] = repr(term.descriptor)
+            continue
         kind = kinds[type(term.descriptor)]
         block: Config = {} if name == kind else {"type": kind}
-        block.update(term.descriptor.get_params(deep=False))
+        block.update(_plain(term.descriptor.get_params(deep=False)))
         if type(term.kernel).__name__ in _KERNEL_OF_PARAMETER.values():
             block.update(term.kernel.get_params(deep=False))
         else:
             block["kernel"] = repr(term.kernel)
         n = term.n_sparse
         block.update(delta=term.delta, n_sparse=dict(n) if isinstance(n, Mapping) else n, selection=term.selection)
+        block["scale"] = term.scale if term.scale is None or isinstance(term.scale, str) else [float(s) for s in term.scale]
         config[name] = block
     noise = Noise() if model.noise is None else model.noise
     config["noise"] = {k: v for k, v in noise.get_params(deep=False).items() if k != "per_config_type"}
@@ -208,7 +212,8 @@ def dump_config(config: Config) -> str:
 
 def _descriptor_names() -> dict[str, type]:
     """Block types: the snake case of each descriptor class (SOAP -> soap, TwoBody -> two_body)."""
-    return {re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower(): cls for name, cls in DESCRIPTORS.items()}
+    kinds = {re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower(): cls for name, cls in DESCRIPTORS.items()}
+    return {kind: cls for kind, cls in kinds.items() if cls is not DScribe}  # an object of Python, not of YAML
 
 
 def _parameters(cls: type) -> list[str]:
@@ -229,13 +234,34 @@ def _term(name: str, block: Mapping[str, Any]) -> Term:
     chosen = [key for key in _KERNEL_OF_PARAMETER if key in values]
     if len(chosen) > 1:
         raise ConfigError(f"Block {name!r} must have one of {chosen}: each belongs to another kernel. Remove one.")
-    kernel: Kernel = KERNELS["DotProduct"]()
+    kernel: Kernel = KERNELS["RBF" if descriptor_class in (TwoBody, ThreeBody) else "DotProduct"]()
     if chosen:
         kernel = KERNELS[_KERNEL_OF_PARAMETER[chosen[0]]](**{chosen[0]: values.pop(chosen[0])})
+    if isinstance(values.get("rbf"), Mapping):
+        values["rbf"] = _quip_basis(values["rbf"], name)
     of_term = {key: values.pop(key) for key in _TERM_PARAMETERS if key in values}
     term = Term(descriptor_class(**values), kernel, **of_term)
     term.check_parameters()
     return term
+
+
+def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Parameters as YAML holds them."""
+    return {
+        key: {"type": "quip"} | value.get_params(deep=False) if isinstance(value, QuipBasis) else value
+        for key, value in parameters.items()
+    }
+
+
+def _quip_basis(block: Mapping[str, Any], name: str) -> QuipBasis:
+    """``rbf: {type: quip, central_weight: 0.5}``."""
+    known = _parameters(QuipBasis)
+    for key in block:
+        if key not in (*known, "type"):
+            raise ConfigError(_unknown(f"key of rbf in block {name!r}", key, known))
+    if block.get("type") != "quip":
+        raise ConfigError(f"`rbf` of block {name!r} must be gto, polynomial or {{type: quip, ...}}; got {dict(block)!r}.")
+    return QuipBasis(**{key: value for key, value in block.items() if key != "type"})
 
 
 def _noise(block: Any, name: str) -> Noise:

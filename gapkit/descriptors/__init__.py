@@ -2,9 +2,22 @@
 
 from .acsf import ACSF
 from .base import DESCRIPTORS, Descriptor, Features
+from .dscribe_adapter import DScribe, dscribe_from_plain, dscribe_to_plain
 from .quip_basis import QuipBasis
 from .soap import SOAP
 from .three_body import ThreeBody
 from .two_body import TwoBody
 
-__all__ = ["ACSF", "DESCRIPTORS", "SOAP", "Descriptor", "Features", "QuipBasis", "ThreeBody", "TwoBody"]
+__all__ = [
+    "ACSF",
+    "DESCRIPTORS",
+    "SOAP",
+    "DScribe",
+    "Descriptor",
+    "Features",
+    "QuipBasis",
+    "ThreeBody",
+    "TwoBody",
+    "dscribe_from_plain",
+    "dscribe_to_plain",
+]

@@ -11,7 +11,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from .._backend import acsf_ops
-from .._validation import check_integer, check_real, describe
+from .._validation import check_cutoff, check_integer, check_real, describe
 from ..neighbors import NeighborList
 from .base import Descriptor, Features
 from .radial import KNOTS_PER_WIDTH, Profile, cosine_cutoff, product, tabulate
@@ -114,7 +114,7 @@ class ACSF(Descriptor):
 
     def check_parameters(self) -> None:
         """Raise ValueError or TypeError if a parameter is out of its range."""
-        check_real("r_cut", self.r_cut, above=0.5, at_most=30.0, remedy="It is in Å; 4 to 8 is usual.")
+        check_cutoff("r_cut", self.r_cut, above=0.5)
         for eta, shift in _groups("g2_params", self.g2_params, 2, "(eta, R_s)"):
             check_real("eta of g2_params", eta, at_least=0.0, at_most=_LARGEST_ETA, remedy="It is in 1/Å².")
             check_real("R_s of g2_params", shift, at_least=0.0, at_most=self.r_cut, remedy="It is in Å, inside r_cut.")

@@ -180,6 +180,46 @@ class Descriptor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "species_")
         return self.compute(NeighborList.from_atoms(X, self.neighbor_range)).values
 
+    def derivatives(self, atoms: Atoms, *, memory_limit: float = 2.0) -> Array:
+        """Dense derivatives by atomic positions in dscribe's shape, for small systems and for checks.
+
+        Centres move with their atoms (dscribe's ``attach=True``), and all periodic images of an atom move together.
+
+        Parameters
+        ----------
+        atoms : ase.Atoms
+            One structure.
+        memory_limit : float, default 2.0
+            Largest size of the result, GiB.
+
+        Returns
+        -------
+        ndarray of shape (n_environments, n_atoms, 3, n_features)
+            d feature / d position, 1/Å.
+
+        Raises
+        ------
+        MemoryError
+            If the result would be larger than ``memory_limit``.
+        """
+        check_is_fitted(self, "species_")
+        neighbors = NeighborList.from_atoms([atoms], self.neighbor_range)
+        n_environments = len(atoms) if self.one_per_atom else len(self.compute(neighbors).values)
+        size = 24.0 * n_environments * len(atoms) * self.n_features / 2**30
+        if size > memory_limit:
+            raise MemoryError(
+                f"Dense derivatives of {n_environments} environments, {len(atoms)} atoms and {self.n_features} features take "
+                f"{size:.1f} GiB; the limit is {memory_limit:g}. Use compute(neighbors, jacobian=True).jacobian, which has "
+                "only the neighbours of each environment, or pullback, which needs no derivatives at all."
+            )
+        features = self.compute(neighbors, jacobian=True)
+        assert features.jacobian is not None  # noqa: S101 - for the type checker
+        environment = np.repeat(np.arange(n_environments), np.diff(features.first))
+        result = np.zeros((n_environments, len(atoms), 3, self.n_features))
+        np.add.at(result, (environment, neighbors.neighbors[features.pairs]), features.jacobian)
+        np.subtract.at(result, (environment, neighbors.centers[features.pairs]), features.jacobian)
+        return result
+
     def get_feature_names_out(self, input_features: None = None) -> NDArray[np.object_]:
         """Names of the features, for scikit-learn.
 

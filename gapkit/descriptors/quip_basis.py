@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import product as pairs_of
 from typing import Any
 
 import numpy as np
@@ -32,6 +31,7 @@ from .soap_table import RadialTable
 __all__ = ["QuipBasis", "quip_channels", "quip_table"]
 
 _KNOTS_PER_WIDTH = 50  # twice gapkit's own: coefficients of up to 1e7 eV multiply the error
+_ROOT_2 = float(np.sqrt(2.0))
 _SINGLE_ROOT_2 = float(np.float32(np.sqrt(2.0)))  # a single-precision constant in QUIP's uncoupled mixtures
 
 
@@ -278,8 +278,8 @@ def _mixtures(basis: QuipBasis, species: Sequence[int], n_max: int) -> tuple[Arr
             ]
         left = factors[0]
         if _stands_for_two(basis):
-            return left, left, _triangle(left.shape[2]), np.sqrt(2.0)
-        return left, factors[1], list(pairs_of(range(left.shape[2]), range(factors[1].shape[2]))), 1.0
+            return left, left, _triangle(left.shape[2]), _ROOT_2
+        return left, factors[1], _rectangle(left.shape[2], factors[1].shape[2]), 1.0
     n_mix = basis.K
     matrices = []
     for j in (1, 2):
@@ -293,21 +293,25 @@ def _mixtures(basis: QuipBasis, species: Sequence[int], n_max: int) -> tuple[Arr
     left, right = matrices[0], matrices[0] if basis.sym_mix else matrices[1]
     n_channels = left.shape[2]
     if basis.coupling:
-        every = _triangle(n_channels) if basis.sym_mix else list(pairs_of(range(n_channels), repeat=2))
-        return left, right, every, np.sqrt(2.0)
+        every = _triangle(n_channels) if basis.sym_mix else _rectangle(n_channels, n_channels)
+        return left, right, every, _ROOT_2
     if basis.R_mix and basis.Z_mix:
         return left, right, [(k, k) for k in range(n_mix)], _SINGLE_ROOT_2
     if basis.Z_mix:
-        within = _triangle(n_max) if basis.sym_mix else list(pairs_of(range(n_max), repeat=2))
+        within = _triangle(n_max) if basis.sym_mix else _rectangle(n_max, n_max)
         blocks = [(k * n_max + a, k * n_max + b) for k in range(n_mix) for a, b in within]
     else:
-        among = _triangle(n_species) if basis.sym_mix else list(pairs_of(range(n_species), repeat=2))
+        among = _triangle(n_species) if basis.sym_mix else _rectangle(n_species, n_species)
         blocks = [(s * n_mix + k, t * n_mix + k) for s, t in among for k in range(n_mix)]
     return left, right, blocks, _SINGLE_ROOT_2
 
 
 def _triangle(n: int) -> list[tuple[int, int]]:
     return [(a, b) for a in range(n) for b in range(a + 1)]
+
+
+def _rectangle(n: int, m: int) -> list[tuple[int, int]]:
+    return [(a, b) for a in range(n) for b in range(m)]
 
 
 def _normals(seed: int, n_rows: int, n_columns: int) -> Array:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from .._backend import soap_ops
-from .._validation import check_choice, check_integer, check_real, describe
+from .._validation import check_choice, check_cutoff, check_integer, check_real, describe
 from ..exceptions import NumericalWarning
 from ..neighbors import NeighborList
 from .base import Descriptor, Features
@@ -145,7 +145,7 @@ class SOAP(Descriptor):
 
     def check_parameters(self) -> None:
         """Raise ValueError or TypeError if a parameter is out of its range."""
-        check_real("r_cut", self.r_cut, above=1.0, at_most=30.0, remedy="It is in Å; 4 to 6 is usual.")
+        check_cutoff("r_cut", self.r_cut, above=1.0)
         check_integer("n_max", self.n_max, at_least=1, at_most=20, remedy="6 to 12 is usual.")
         check_integer("l_max", self.l_max, at_least=0, at_most=20, remedy="4 to 9 is usual.")
         check_real("sigma", self.sigma, above=0.0, at_most=5.0, remedy="It is in Å; 0.3 to 0.5 is usual.")
@@ -326,7 +326,7 @@ class SOAP(Descriptor):
 
     def _inputs(
         self, neighbors: NeighborList, species: NDArray[np.int64], centers: tuple[int, int]
-    ) -> tuple[tuple[Array, ...], tuple[Any, ...]]:
+    ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """What the loops take of the pairs, and of the radial functions."""
         table, channels = self._table(), self._channels()
         first = neighbors.first[centers[0] : centers[1] + 1]
@@ -337,7 +337,7 @@ class SOAP(Descriptor):
         return (first - first[0], *of_pairs), radial
 
     def _factors_of_spectrum(
-        self, geometry: tuple[Array, ...], radial: tuple[Any, ...], species: NDArray[np.int64]
+        self, geometry: tuple[Any, ...], radial: tuple[Any, ...], species: NDArray[np.int64]
     ) -> tuple[Array, Array]:
         """Both factors of the power spectrum [e, d, lm, n]; one array if they are the same."""
         channels, central = self._channels(), self._table().central

@@ -9,7 +9,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from .._validation import check_real
+from .._validation import check_cutoff, check_real
 from ..neighbors import NeighborList
 from .base import Descriptor, Features
 from .radial import falling_cosine
@@ -168,7 +168,7 @@ class TwoBody(Descriptor):
 def check_body_parameters(descriptor: Descriptor) -> None:
     """Check what `TwoBody` and `ThreeBody` share."""
     r_cut, width = (getattr(descriptor, name) for name in ("r_cut", "cutoff_width"))
-    check_real("r_cut", r_cut, above=0.0, at_most=30.0, remedy="It is in Å; 3 to 6 is usual.")
+    check_cutoff("r_cut", r_cut)
     check_real("cutoff_width", width, above=0.0, at_most=r_cut, remedy="It lies inside r_cut, in Å.")
     tabulate = getattr(descriptor, "tabulate", False)
     if not isinstance(tabulate, bool):

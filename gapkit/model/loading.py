@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from .._version import __version__
-from ..descriptors import DESCRIPTORS, Descriptor, QuipBasis
+from ..descriptors import DESCRIPTORS, Descriptor, DScribe, QuipBasis, dscribe_from_plain, dscribe_to_plain
 from ..exceptions import ModelFormatError
 from ..gp.design import SparseTerm
 from ..gp.observations import Noise
@@ -155,6 +155,9 @@ def _encode_parts(sparse: SparseTerm) -> dict[str, Any]:
 
 def _encode(value: Any) -> Any:
     """Parameters as JSON: objects become {"class": name, "params": {...}}."""
+    if isinstance(value, DScribe):
+        options = {"normalize": value.normalize, "reach": value.reach}
+        return {"dscribe": _encode(dscribe_to_plain(value.descriptor)), "params": options}
     if isinstance(value, (BaseEstimator, Descriptor, Kernel)):
         params = {name: _encode(v) for name, v in value.get_params(deep=False).items()}
         return {"class": type(value).__name__, "params": params}
@@ -180,6 +183,8 @@ def _decode(value: Any) -> Any:
         return {_decode(k): _decode(v) for k, v in value["dict"]}
     if "tuple" in value:
         return tuple(_decode(v) for v in value["tuple"])
+    if "dscribe" in value:
+        return DScribe(dscribe_from_plain(**_decode(value["dscribe"])), **value["params"])
     known = _classes()
     if value["class"] not in known:
         raise ModelFormatError(

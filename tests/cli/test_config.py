@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
-from gapkit import RBF, SOAP, DotProduct, GAPRegressor, Noise, Term
+from gapkit import RBF, SOAP, DotProduct, GAPRegressor, Noise, Term, ThreeBody, TwoBody
 from gapkit.cli.config import config_of, dump_config, label_keys, model_from_config, override, read_config
 from gapkit.exceptions import ConfigError
 
@@ -107,3 +108,33 @@ def test_empty_and_missing_files(tmp_path):
 def test_bad_overrides(text):
     with pytest.raises(ConfigError, match="--set"):
         override({"soap": {"r_cut": 5.0}}, [text])
+
+
+def test_pairs_triplets_and_quips_soap():
+    text = """
+pair: {type: two_body, r_cut: 4.5, length_scale: 0.8, delta: 0.5, n_sparse: 20}
+triplet: {type: three_body, r_cut: 3.5, delta: 0.05, n_sparse: 100, scale: std, tabulate: true}
+soap: {r_cut: 4.5, rbf: {type: quip, central_weight: 0.5}, cutoff_width: 0.5}
+"""
+    model = model_from_config(yaml.safe_load(text))
+    pair, triplet, soap = (term for _, term in model.named_terms())
+    assert repr(pair) == repr(Term(TwoBody(4.5), RBF(0.8), delta=0.5, n_sparse=20))
+    assert repr(triplet) == repr(Term(ThreeBody(3.5, tabulate=True), RBF(1.0), delta=0.05, n_sparse=100, scale="std"))
+    assert soap.descriptor.rbf.central_weight == 0.5
+    again = model_from_config(yaml.safe_load(dump_config(config_of(model))))
+    assert repr(again.named_terms()) == repr(model.named_terms())
+
+
+@pytest.mark.parametrize(
+    ("rbf", "message"),
+    [
+        (
+            {"type": "quip", "central_wait": 1.0},
+            "Unknown key of rbf in block 'soap': 'central_wait'. Did you mean 'central_weight'",
+        ),
+        ({"type": "fhi"}, "`rbf` of block 'soap' must be"),
+    ],
+)
+def test_bad_basis(rbf, message):
+    with pytest.raises(ConfigError, match=message):
+        model_from_config({"soap": {"rbf": rbf}})
