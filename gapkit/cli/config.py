@@ -24,7 +24,7 @@ from ..gp import Noise
 from ..kernels import KERNELS, Kernel
 from ..model import GAPRegressor, Term
 
-__all__ = ["config_of", "dump_config", "model_from_config", "override", "read_config"]
+__all__ = ["config_of", "dump_config", "has_terms", "model_from_config", "override", "read_config"]
 
 Config = dict[str, Any]
 
@@ -142,6 +142,11 @@ def model_from_config(config: Mapping[str, Any], *, verbose: int = 0) -> GAPRegr
     )
 
 
+def has_terms(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration has a block for a term."""
+    return any(key not in _TOP for key in config)
+
+
 def label_keys(config: Mapping[str, Any]) -> dict[str, str]:
     """Names of the label keys, from the block ``labels``."""
     block = config.get("labels") or {}
@@ -153,13 +158,15 @@ def label_keys(config: Mapping[str, Any]) -> dict[str, str]:
     return {key: str(value) for key, value in block.items()}
 
 
-def config_of(model: GAPRegressor) -> Config:
-    """The configuration that an estimator amounts to, with every value.
+def config_of(model: GAPRegressor, *, defaults: bool = True) -> Config:
+    """The configuration that an estimator amounts to.
 
     Parameters
     ----------
     model : GAPRegressor
         Fitted or not.
+    defaults : bool, default True
+        Whether to list parameters of terms that have their default value.
 
     Returns
     -------
@@ -181,8 +188,8 @@ def config_of(model: GAPRegressor) -> Config:
         n = term.n_sparse
         block.update(delta=term.delta, n_sparse=dict(n) if isinstance(n, Mapping) else n, selection=term.selection)
         block["scale"] = term.scale if term.scale is None or isinstance(term.scale, str) else [float(s) for s in term.scale]
-        config[name] = block
-    noise = Noise() if model.noise is None else model.noise
+        config[name] = block if defaults else _without_defaults(block, type(term.descriptor))
+    noise: Noise = getattr(model, "noise_", None) or model.noise or Noise()
     config["noise"] = {k: v for k, v in noise.get_params(deep=False).items() if k != "per_config_type"}
     for name, other in (noise.per_config_type or {}).items():
         config["noise"][name] = {k: v for k, v in other.get_params(deep=False).items() if k != "per_config_type"}
@@ -251,6 +258,14 @@ def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
         key: {"type": "quip"} | value.get_params(deep=False) if isinstance(value, QuipBasis) else value
         for key, value in parameters.items()
     }
+
+
+def _without_defaults(block: Config, descriptor: type) -> Config:
+    """Leave out what a reader of the file would fill in."""
+    standard = {
+        key: parameter.default for cls in (Term, descriptor) for key, parameter in inspect.signature(cls).parameters.items()
+    }
+    return {key: value for key, value in block.items() if key not in standard or standard[key] != value}
 
 
 def _quip_basis(block: Mapping[str, Any], name: str) -> QuipBasis:

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from .._validation import check_choice
 from ..datasets import read_frames
 from ..gp.observations import config_type_of
-from .config import model_from_config, read_config
+from ..model import RECIPES, GAPRegressor, automatic_noise, automatic_terms, collect_labels
+from .config import config_of, dump_config, model_from_config, read_config
 from .console import console, guarded, print_ledger
 
 __all__ = ["init"]
@@ -21,7 +23,7 @@ soap:
   r_cut: 5.0          # range of an environment; 5-6 for metals and semiconductors, 4-5 for molecules
   n_max: 8            # radial functions: more for sharper distances (6 to 12)
   l_max: 6            # angular resolution (4 to 9)
-  sigma: 0.5          # width of the atomic Gaussians; 0.3 with H or C
+  sigma: 0.5          # width of the atomic Gaussians; 0.3 to 0.4 with H
   cutoff_width: 1.0   # over this distance, neighbours fade out before r_cut
   zeta: 4             # power of the kernel: higher is sharper
   delta: 1.0          # expected spread of the energy per atom
@@ -39,23 +41,41 @@ random_state: 0
 """
 
 
+_DERIVED = """\
+# gapkit configuration, from the geometry and labels of {train}.  Units: eV, Å, eV/Å, eV/Å³.
+# r_cut: range; n_max, l_max: radial and angular resolution; sigma: width of the atomic Gaussians; cutoff_width: neighbours fade
+# out over it; zeta, length_scale: the kernel; delta: expected spread of an energy; n_sparse: accuracy and cost.
+# `gapkit fit` prints every setting that is left at its default.
+
+{blocks}
+{types}# labels: {{energy: REF_energy, forces: REF_forces, stress: REF_virial}}   # only where the keys are not the usual ones
+"""
+
+
 @guarded
 def init(
-    train: Annotated[Path | None, typer.Argument(help="Training structures: their configuration types are listed.")] = None,
+    train: Annotated[Path | None, typer.Argument(help="Training structures, from which settings are derived.")] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="File to write; must not exist.")] = Path("gap.yaml"),
+    recipe: Annotated[
+        str, typer.Option(help="With TRAIN: soap; universal (several lengths); bodies (pairs, triplets, soap); acsf.")
+    ] = "soap",
 ) -> None:
     """Write a short, commented configuration.
 
-    Example: `gapkit init train.xyz -o gap.yaml`
+    Example: `gapkit init train.xyz --recipe bodies -o gap.yaml`
     """
     if output.exists():
         raise ValueError(f"{output} exists already. Remove it, or choose another name with -o.")
-    types = ""
-    if train is not None:
+    check_choice("recipe", recipe, RECIPES)
+    if train is None:
+        text = _TEXT.format(train="train.xyz", path=output, types="")
+    else:
         frames, keys = read_frames(train)
         print_ledger(frames, keys, str(train))
         names = sorted({config_type_of(atoms) for atoms in frames} - {""})
-        types = "".join(f"  # {name}: {{energy: 1e-3, forces: 0.05, stress: 1e-2}}\n" for name in names)
-    output.write_text(_TEXT.format(train=train or "train.xyz", path=output, types=types), encoding="utf-8")
+        types = f"# noise may hold a block for each configuration type: {', '.join(names)}\n" if names else ""
+        model = GAPRegressor(automatic_terms(frames, recipe), noise=automatic_noise(collect_labels(frames)), random_state=0)
+        text = _DERIVED.format(train=train, path=output, blocks=dump_config(config_of(model, defaults=False)), types=types)
+    output.write_text(text, encoding="utf-8")
     model_from_config(read_config(output))  # what is written must be readable
     console.print(f"wrote {output}; next: gapkit fit {train or 'train.xyz'} -c {output}")

@@ -1,8 +1,21 @@
 """The model: terms, atomic energies, fitting, prediction, files."""
 
+from .automatic import RECIPES, automatic_noise, automatic_terms
+from .fitting import collect_labels
 from .loading import load, save
 from .prediction import Potential, Prediction
 from .regressor import GAPRegressor
 from .terms import Term
 
-__all__ = ["GAPRegressor", "Potential", "Prediction", "Term", "load", "save"]
+__all__ = [
+    "RECIPES",
+    "GAPRegressor",
+    "Potential",
+    "Prediction",
+    "Term",
+    "automatic_noise",
+    "automatic_terms",
+    "collect_labels",
+    "load",
+    "save",
+]

@@ -49,7 +49,7 @@ def save(model: GAPRegressor, path: str | Path, *, posterior: bool = True) -> No
     potential = model.potential_
     arrays: dict[str, Array] = {}
     terms = []
-    for t, (sparse, (name, _)) in enumerate(zip(potential.terms, model.named_terms(), strict=True)):
+    for t, (sparse, (name, _)) in enumerate(zip(potential.terms, model.terms_, strict=True)):
         terms.append({"name": name, "delta": sparse.delta, "species": sparse.descriptor.species_} | _encode_parts(sparse))
         for g, points in enumerate(sparse.points):
             arrays[f"points_{t}_{g}"] = points
@@ -63,7 +63,7 @@ def save(model: GAPRegressor, path: str | Path, *, posterior: bool = True) -> No
     document = {
         "gapkit": __version__,
         "units": {"energy": "eV", "length": "Å", "forces": "eV/Å", "stress": "eV/Å³"},
-        "parameters": _encode(model),
+        "parameters": _encode(model.explicit()),
         "terms": terms,
         "e0": {chemical_symbols[z]: energy for z, energy in potential.e0.items()},
         "e0_source": model.e0_source_,
@@ -132,6 +132,7 @@ def load(path: str | Path) -> GAPRegressor:
                 model.factors_[name] = RowFactor.from_triangle(_unpack(arrays[f"rows_{k}"], column + 1), int(n_rows))
         e0 = {chemical_symbols.index(symbol): float(energy) for symbol, energy in document["e0"].items()}
         model.potential_ = Potential(terms, e0, coefficients, posterior)
+        model.terms_, model.noise_ = model.named_terms(), model.noise or Noise()
         model.e0_source_ = dict(document["e0_source"])
         model.n_labels_ = dict(document["n_labels"])
         model.table_errors_ = dict(document.get("table_errors", {}))

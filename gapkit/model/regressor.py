@@ -18,9 +18,10 @@ from sklearn.utils.validation import check_is_fitted
 from .._validation import describe
 from ..descriptors import SOAP
 from ..exceptions import InvalidLabelError, NumericalWarning
-from ..gp.observations import Noise, labels_of
+from ..gp.observations import Labels, Noise, labels_of
 from ..kernels import DotProduct
 from ..neighbors import NeighborList, check_structures
+from .automatic import automatic_noise, automatic_terms
 from .baseline import fit_atomic_energies
 from .fitting import choose_terms, chunks_of_frames, collect_labels, fold_rows, solve
 from .prediction import STD_CHOICES, Potential, Prediction, predict, table_errors
@@ -48,10 +49,10 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     terms : list of Term or of (name, Term), optional
-        Additive terms.  Unnamed ones get the lower-case class name of their descriptor.  Default: SOAP() with
-        DotProduct(zeta=4) and up to 1000 sparse points.
+        Additive terms.  Unnamed ones get the lower-case class name of their descriptor.  Default: one SOAP with settings from
+        the training set (`gapkit.model.automatic_terms`).
     noise : Noise, optional
-        Standard deviations of the labels; default Noise().
+        Standard deviations of the labels.  Default: Noise(), or from the labels where the terms are automatic too.
     e0 : "auto", float or dict of str to float, default "auto"
         Energies of isolated atoms, eV.  "auto": from frames with one isolated atom, else by least squares.
     random_state : int, optional
@@ -63,6 +64,12 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     potential_ : Potential
         The fitted model, for prediction.
+    terms_ : list of (str, Term)
+        The terms that were fitted, given or automatic.
+    noise_ : Noise
+        The noise that was assumed, given or automatic.
+    table_errors_ : dict of str to float
+        Largest error of each tabulated term on the training set, eV an environment.
     e0_ : dict of str to float
         Energies of isolated atoms, eV.
     e0_source_ : dict of str to str
@@ -108,8 +115,39 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.verbose = verbose
 
     def named_terms(self) -> list[tuple[str, Term]]:
-        """Terms with their names, the default one if none were given."""
-        return name_terms([Term(SOAP(), DotProduct())] if self.terms is None else self.terms)
+        """Terms with their names; if none were given, those that a fit has chosen, else SOAP() alone."""
+        if self.terms is None:
+            chosen: list[tuple[str, Term]] | None = getattr(self, "terms_", None)
+            return chosen or name_terms([Term(SOAP(), DotProduct())])
+        return name_terms(self.terms)
+
+    def explicit(self, X: Sequence[Atoms] | None = None) -> GAPRegressor:
+        """Return an unfitted copy in which nothing is automatic any more.
+
+        Parameters
+        ----------
+        X : list of ase.Atoms, optional
+            Training structures that decide; default: what the last `fit` decided.
+
+        Returns
+        -------
+        GAPRegressor
+        """
+        if X is None:
+            check_is_fitted(self, "potential_")
+            terms, noise = self.terms_, self.noise_
+        else:
+            frames = check_structures(X, name="X")
+            terms, noise = self._decided(frames, collect_labels(frames))
+        return GAPRegressor(terms, noise=noise, e0=self.e0, random_state=self.random_state, verbose=self.verbose)
+
+    def _decided(self, frames: Sequence[Atoms], labels: Sequence[Labels]) -> tuple[list[tuple[str, Term]], Noise]:
+        """Terms and noise, from the data where they are not given."""
+        if self.noise is not None and not isinstance(self.noise, Noise):
+            raise TypeError(describe("noise", "a Noise such as Noise(energy=1e-3)", self.noise))
+        if self.terms is not None:
+            return name_terms(self.terms), Noise() if self.noise is None else self.noise
+        return automatic_terms(frames), automatic_noise(labels) if self.noise is None else self.noise
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Parameters by name; those of the terms as ``<term>__<parameter>`` if ``deep``.
@@ -188,14 +226,11 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             If a label is not finite, or no frame has any.
         """
         frames = check_structures(X, name="X")
-        named_terms = self.named_terms()
-        for _, term in named_terms:
+        for _, term in name_terms(self.terms) if self.terms is not None else []:
             term.check_parameters()
-        noise = Noise() if self.noise is None else self.noise
-        if not isinstance(noise, Noise):
-            raise TypeError(describe("noise", "a Noise such as Noise(energy=1e-3)", noise))
-        noise.check_parameters()
         labels = collect_labels(frames, y)
+        named_terms, noise = self._decided(frames, labels)
+        noise.check_parameters()
         show = bool(self.verbose)
         neighbor_range = max(term.descriptor.neighbor_range for _, term in named_terms)
         e0, sources = fit_atomic_energies(frames, labels, self.e0, neighbor_range)
@@ -203,6 +238,7 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.factors_ = fold_rows(sparse_terms, frames, labels, e0, noise, show=show)
         posterior, coefficients = solve(sparse_terms, self.factors_, noise)
         self.potential_ = Potential(sparse_terms, e0, coefficients, posterior)
+        self.terms_, self.noise_ = named_terms, noise
         self.table_errors_ = self._table_errors(frames)
         self.e0_source_ = {chemical_symbols[z]: source for z, source in sources.items()}
         self.n_labels_ = {
@@ -217,12 +253,12 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         errors: dict[str, float] = {}
         if not any(self.potential_.tables):
             return errors
-        names = [name for name, _ in self.named_terms()]
+        names = [name for name, _ in self.terms_]
         for start, chunk in chunks_of_frames(frames, _EVALUATE_ATOMS):
             neighbors = NeighborList.from_atoms(chunk, self.potential_.neighbor_range, first_frame=start)
             for t, error in table_errors(self.potential_, neighbors).items():
                 errors[names[t]] = max(errors.get(names[t], 0.0), error)
-        for name, term in self.named_terms():
+        for name, term in self.terms_:
             bound = ERROR_BOUNDS.get(term.descriptor.n_features, np.inf) if name in errors else np.inf
             if errors.get(name, 0.0) > bound:
                 warnings.warn(

@@ -45,7 +45,9 @@ def test_fit_prints_ledger_configuration_and_errors(folder, tmp_path):
 def test_fit_with_a_config_file(folder, tmp_path):
     run("init", folder / "train.xyz", "-o", tmp_path / "gap.yaml")
     text = (tmp_path / "gap.yaml").read_text()
-    assert "# slab: {energy: 1e-3" in text
+    assert "block for each configuration type" in text
+    assert "slab" in text
+    assert "soap: {" in text
     run("fit", folder / "train.xyz", "-c", tmp_path / "gap.yaml", *SMALL, "-o", tmp_path / "m.gap")
     assert gapkit.load(tmp_path / "m.gap").named_terms()[0][1].descriptor.r_cut == 4.0
     run("init", "-o", tmp_path / "gap.yaml", code=1)  # never overwritten

@@ -1,0 +1,89 @@
+"""Terms and noise for those who give none: from the geometry and the labels of the training set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import comb
+
+import numpy as np
+from ase import Atoms
+
+from .._validation import check_choice
+from ..descriptors import ThreeBody, TwoBody, auto
+from ..gp.observations import Labels, Noise
+from ..kernels import RBF, DotProduct
+from .terms import Term, name_terms
+
+__all__ = ["RECIPES", "automatic_noise", "automatic_terms"]
+
+RECIPES = ("soap", "universal", "bodies", "acsf")
+"""One SOAP; SOAPs of several lengths; pairs, triplets and SOAP; symmetry functions."""
+
+_OPERATIONS = 4e12  # of a fit: one to three minutes on one core
+_MOST_POINTS, _FEWEST_POINTS = 4000, 200
+
+
+def automatic_terms(frames: Sequence[Atoms], recipe: str = "soap") -> list[tuple[str, Term]]:
+    """Terms for a training set.
+
+    Parameters
+    ----------
+    frames : list of ase.Atoms
+        Training structures; labels are not looked at.
+    recipe : {"soap", "universal", "bodies", "acsf"}, default "soap"
+        See `RECIPES`.
+
+    Returns
+    -------
+    list of (str, Term)
+    """
+    check_choice("recipe", recipe, RECIPES)
+    summary = auto.summarize(frames)
+    n_atoms = sum(map(len, frames))
+    if recipe == "acsf":
+        functions = auto.symmetry_functions(summary, frames)
+        n_features = functions.fit(list(frames)).n_features
+        n_points = _points(n_atoms, _neighbors(summary, float(functions.r_cut)), n_features)
+        # distances in units of the spread grow with the square root of the number of features
+        term = Term(functions, RBF(round(float(np.sqrt(n_features)), 1)), n_sparse=n_points, scale="std")
+        return name_terms([("acsf", term)])
+    soaps = auto.universal_soaps(summary) if recipe == "universal" else [auto.soap(summary)]
+    terms: list[tuple[str, Term]] = []
+    if recipe == "bodies":
+        r_pair, n_species = summary.r_cut, len(summary.species)
+        n_pairs, n_triplets = comb(n_species + 1, 2), n_species * comb(n_species + 1, 2)
+        r_triplet = round(min(1.6 * summary.typical_bond, r_pair), 1)
+        terms = [
+            ("pair", Term(TwoBody(r_pair), RBF(0.7), delta=1.0, n_sparse=12 * n_pairs)),
+            ("triplet", Term(ThreeBody(r_triplet), RBF(1.0), delta=0.1, n_sparse=min(150 * n_triplets, 1000), scale="std")),
+        ]
+    for k, soap in enumerate(soaps):
+        soap.species_ = summary.species
+        n_points = _points(n_atoms, _neighbors(summary, float(soap.r_cut)), soap.n_features)
+        del soap.species_  # known only to the fitted
+        n_points = max(_FEWEST_POINTS, n_points // len(soaps)) if n_points > _FEWEST_POINTS else n_points
+        name = "soap" if len(soaps) == 1 else f"soap-{k + 1}"
+        terms.append((name, Term(soap, DotProduct(4), n_sparse=n_points)))
+    return name_terms(terms)
+
+
+def _neighbors(summary: auto.DataSummary, r_cut: float) -> float:
+    return summary.neighbors_within_5 * (r_cut / 5.0) ** 3
+
+
+def _points(n_atoms: int, n_neighbors: float, n_features: int) -> int:
+    """As many sparse points as there are environments, or as a fit affords: covariances of the derivatives, and QR."""
+    n_rows = 3.0 * n_atoms
+    of_point = 6.0 * n_atoms * (n_neighbors + 1.0) * n_features
+    # 2 n_rows M² + of_point M = operations
+    affordable = (-of_point + np.sqrt(of_point**2 + 8.0 * n_rows * _OPERATIONS)) / (4.0 * n_rows)
+    wanted = int(np.clip(affordable, _FEWEST_POINTS, _MOST_POINTS))
+    wanted = wanted if wanted < 1000 else 100 * (wanted // 100)
+    return max(1, min(wanted, int(0.75 * n_atoms)))  # some environments are equal by symmetry
+
+
+def automatic_noise(labels: Sequence[Labels]) -> Noise:
+    """Noise for some labels: forces to 3 % of their root mean square (0.01 to 0.1 eV/Å), the rest as `Noise` has it."""
+    forces = [y.forces.ravel() for y in labels if y.forces is not None and len(y.forces) > 1]
+    size = float(np.sqrt(np.mean(np.concatenate(forces) ** 2))) if forces else 0.0
+    return Noise(forces=float(f"{np.clip(0.03 * size, 0.01, 0.1):.1g}")) if size else Noise()
