@@ -17,6 +17,7 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx.ext.intersphinx",
     "numpydoc",
+    "matplotlib.sphinxext.plot_directive",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.py", "gallery/*.md5"]
@@ -30,6 +31,9 @@ autodoc_typehints = "none"
 autodoc_default_options = {"members": True, "exclude-members": "set_predict_request, set_score_request, set_fit_request"}
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
+plot_html_show_source_link = False
+plot_html_show_formats = False
+plot_formats = [("png", 100)]
 intersphinx_mapping: dict[str, tuple[str, None]] = {}  # no network in the build
 
 sphinx_gallery_conf = {

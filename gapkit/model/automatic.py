@@ -44,8 +44,9 @@ def automatic_terms(frames: Sequence[Atoms], recipe: str = "soap") -> list[tuple
         functions = auto.symmetry_functions(summary, frames)
         n_features = functions.fit(list(frames)).n_features
         n_points = _points(n_atoms, _neighbors(summary, float(functions.r_cut)), n_features)
-        # distances in units of the spread grow with the square root of the number of features
-        term = Term(functions, RBF(round(float(np.sqrt(n_features)), 1)), n_sparse=n_points, scale="std")
+        # distances grow with the square root of the number of features; the range, unlike the standard deviation, stays sensible
+        # for functions that are almost always 0
+        term = Term(functions, RBF(round(float(np.sqrt(n_features)), 1)), n_sparse=n_points, scale="range")
         return name_terms([("acsf", term)])
     soaps = auto.universal_soaps(summary) if recipe == "universal" else [auto.soap(summary)]
     terms: list[tuple[str, Term]] = []
@@ -83,7 +84,7 @@ def _points(n_atoms: int, n_neighbors: float, n_features: int) -> int:
 
 
 def automatic_noise(labels: Sequence[Labels]) -> Noise:
-    """Noise for some labels: forces to 3 % of their root mean square (0.01 to 0.1 eV/Å), the rest as `Noise` has it."""
+    """Noise for some labels: forces to 1 % of their root mean square (0.005 to 0.1 eV/Å), the rest as `Noise` has it."""
     forces = [y.forces.ravel() for y in labels if y.forces is not None and len(y.forces) > 1]
     size = float(np.sqrt(np.mean(np.concatenate(forces) ** 2))) if forces else 0.0
-    return Noise(forces=float(f"{np.clip(0.03 * size, 0.01, 0.1):.1g}")) if size else Noise()
+    return Noise(forces=float(f"{np.clip(0.01 * size, 0.005, 0.1):.1g}")) if size else Noise()
