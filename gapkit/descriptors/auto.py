@@ -231,7 +231,7 @@ def symmetry_functions(summary: DataSummary, frames: Sequence[Atoms], *, n_pairs
     ----------
     G. Imbalzano et al., J. Chem. Phys. 148, 241730 (2018); M. Gastegger et al., J. Chem. Phys. 148, 241709 (2018).
     """
-    r_cut, r_min, n = max(summary.r_cut, 6.0), min(summary.shortest.values(), default=1.0), 8
+    r_cut, r_min, n = summary.r_cut, min(summary.shortest.values(), default=1.0), 8
     scale = [n ** (m / n) for m in range(n + 1)]
     radii = [r_cut / s for s in scale]
     pairs = [((s / r_cut) ** 2, 0.0) for s in scale]

@@ -44,8 +44,8 @@ def automatic_terms(frames: Sequence[Atoms], recipe: str = "soap") -> list[tuple
         functions = auto.symmetry_functions(summary, frames)
         n_features = functions.fit(list(frames)).n_features
         n_points = _points(n_atoms, _neighbors(summary, float(functions.r_cut)), n_features)
-        # distances grow with the square root of the number of features; the range, unlike the standard deviation, stays sensible
-        # for functions that are almost always 0
+        # distances grow with the square root of the number of features; the range, unlike the standard deviation, stays
+        # sensible for functions that are almost always 0
         term = Term(functions, RBF(round(float(np.sqrt(n_features)), 1)), n_sparse=n_points, scale="range")
         return name_terms([("acsf", term)])
     soaps = auto.universal_soaps(summary) if recipe == "universal" else [auto.soap(summary)]
