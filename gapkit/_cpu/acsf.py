@@ -3,7 +3,7 @@
 Array names end with their axes: e environment (a centre), p pair, f feature, k neighbour of one centre, c Cartesian,
 t tabulated function of a distance, g pair function, h triplet function, a angular factor.
 
-The table holds first the ``n_pair`` pair functions, then exp(-eta r²) fc(r) of every eta of the triplet functions.  A triplet
+``pair_table`` holds the pair functions, ``triplet_table`` exp(-eta r²) fc(r) of every eta of the triplet functions.  A triplet
 function is the product of the factors ``eta_h`` of its two or three distances and of the angular factor ``angular_h``;
 those below ``n_narrow`` (G4) have the third distance, the others (G5) not.  Features are ordered as dscribe's: pair
 functions of each neighbour species, then triplet functions of each pair of species (0, 0), (1, 0), (1, 1), (2, 0) ...
@@ -52,9 +52,9 @@ def values(
     distance_p: Array,
     reach: float,
     segments: Array,
-    table: Array,
+    pair_table: Array,
+    triplet_table: Array,
     n_species: int,
-    n_pair: int,
     n_narrow: int,
     eta_h: Index,
     angular_h: Index,
@@ -63,13 +63,13 @@ def values(
     value_ef: Array,
 ) -> None:
     """Symmetry functions of every environment."""
-    n_tabulated, n_triplet, n_angular = table.shape[2], eta_h.size, zeta_a.size
-    n_eta = n_tabulated - n_pair
+    n_pair, n_eta, n_triplet, n_angular = pair_table.shape[2], triplet_table.shape[2], eta_h.size, zeta_a.size
     n_environments = first.size - 1
     for block in prange((n_environments + _BLOCK - 1) // _BLOCK):
         start, stop = block * _BLOCK, min(n_environments, (block + 1) * _BLOCK)
-        g_kt = np.empty((_most_neighbors(first, start, stop), n_tabulated))
-        third_t = np.empty(n_tabulated)
+        pair_g = np.empty(n_pair)
+        g_kt = np.empty((_most_neighbors(first, start, stop), n_eta))
+        third_t = np.empty(n_eta)
         power_a = np.empty(n_angular)
         wide_t = np.empty(n_eta)
         narrow_t = np.empty(n_eta)
@@ -79,13 +79,14 @@ def values(
                 r = distance_p[p]
                 if r >= reach:
                     continue
-                g_t = g_kt[p - first[e]]
-                radial_functions(r, segments, table, g_t)
+                radial_functions(r, segments, pair_table, pair_g)
                 f = species_p[p] * n_pair
                 for g in range(n_pair):
-                    value_ef[e, f + g] += g_t[g]
+                    value_ef[e, f + g] += pair_g[g]
                 if n_triplet == 0:
                     continue
+                g_t = g_kt[p - first[e]]
+                radial_functions(r, segments, triplet_table, g_t)
                 for other in range(first[e], p):
                     ro = distance_p[other]
                     if ro >= reach:
@@ -101,12 +102,12 @@ def values(
                         power_a[a] = angular_power(dot / (r * ro), zeta_a[a], sign_a[a])[0]
                     o_t = g_kt[other - first[e]]
                     for t in range(n_eta):
-                        wide_t[t] = g_t[n_pair + t] * o_t[n_pair + t]
+                        wide_t[t] = g_t[t] * o_t[t]
                     h = _first_feature(species_p[p], species_p[other], n_species, n_pair, n_triplet)
                     if narrow and n_narrow > 0:
-                        radial_functions(third, segments, table, third_t)
+                        radial_functions(third, segments, triplet_table, third_t)
                         for t in range(n_eta):
-                            narrow_t[t] = wide_t[t] * third_t[n_pair + t]
+                            narrow_t[t] = wide_t[t] * third_t[t]
                         for k in range(n_narrow):
                             value_ef[e, h + k] += power_a[angular_h[k]] * narrow_t[eta_h[k]]
                     for k in range(n_narrow, n_triplet):
@@ -121,9 +122,9 @@ def pullback(
     distance_p: Array,
     reach: float,
     segments: Array,
-    table: Array,
+    pair_table: Array,
+    triplet_table: Array,
     n_species: int,
-    n_pair: int,
     n_narrow: int,
     eta_h: Index,
     angular_h: Index,
@@ -133,16 +134,17 @@ def pullback(
     gradient_pc: Array,
 ) -> None:
     """dE/dD of every pair from dE/dG; per triplet only the derivatives by r, r', r'' and the cosine are summed."""
-    n_tabulated, n_triplet, n_angular = table.shape[2], eta_h.size, zeta_a.size
-    n_eta = n_tabulated - n_pair
+    n_pair, n_eta, n_triplet, n_angular = pair_table.shape[2], triplet_table.shape[2], eta_h.size, zeta_a.size
     n_environments = first.size - 1
     for block in prange((n_environments + _BLOCK - 1) // _BLOCK):
         start, stop = block * _BLOCK, min(n_environments, (block + 1) * _BLOCK)
         most = _most_neighbors(first, start, stop)
-        g_kt = np.empty((most, n_tabulated))
-        d_kt = np.empty((most, n_tabulated))
-        third_t = np.empty(n_tabulated)
-        d_third_t = np.empty(n_tabulated)
+        pair_g = np.empty(n_pair)
+        d_pair_g = np.empty(n_pair)
+        g_kt = np.empty((most, n_eta))
+        d_kt = np.empty((most, n_eta))
+        third_t = np.empty(n_eta)
+        d_third_t = np.empty(n_eta)
         power_a = np.empty(n_angular)
         slope_a = np.empty(n_angular)
         sum_t = np.empty(n_eta)  # of weight x angular factor, by eta: the two kinds of triplet functions
@@ -153,16 +155,17 @@ def pullback(
                 r = distance_p[p]
                 if r >= reach:
                     continue
-                g_t, d_t = g_kt[p - first[e]], d_kt[p - first[e]]
-                radial_functions_slopes(r, segments, table, g_t, d_t)
+                radial_functions_slopes(r, segments, pair_table, pair_g, d_pair_g)
                 f = species_p[p] * n_pair
                 along = 0.0
                 for g in range(n_pair):
-                    along += weight_ef[e, f + g] * d_t[g]
+                    along += weight_ef[e, f + g] * d_pair_g[g]
                 for c in range(3):
                     gradient_pc[p, c] += along * vector_pc[p, c] / r
                 if n_triplet == 0:
                     continue
+                g_t, d_t = g_kt[p - first[e]], d_kt[p - first[e]]
+                radial_functions_slopes(r, segments, triplet_table, g_t, d_t)
                 for other in range(first[e], p):
                     ro = distance_p[other]
                     if ro >= reach:
@@ -181,7 +184,7 @@ def pullback(
                     h = _first_feature(species_p[p], species_p[other], n_species, n_pair, n_triplet)
                     by_r, by_ro, by_third, by_cosine = 0.0, 0.0, 0.0, 0.0
                     if narrow:
-                        radial_functions_slopes(third, segments, table, third_t, d_third_t)
+                        radial_functions_slopes(third, segments, triplet_table, third_t, d_third_t)
                         sum_t[:] = 0.0
                         turn_t[:] = 0.0
                         for k in range(n_narrow):
@@ -189,11 +192,11 @@ def pullback(
                             sum_t[eta_h[k]] += w * power_a[angular_h[k]]
                             turn_t[eta_h[k]] += w * slope_a[angular_h[k]]
                         for t in range(n_eta):
-                            x, y, z = g_t[n_pair + t], o_t[n_pair + t], third_t[n_pair + t]
+                            x, y, z = g_t[t], o_t[t], third_t[t]
                             by_cosine += turn_t[t] * x * y * z
-                            by_r += sum_t[t] * d_t[n_pair + t] * y * z
-                            by_ro += sum_t[t] * x * od_t[n_pair + t] * z
-                            by_third += sum_t[t] * x * y * d_third_t[n_pair + t]
+                            by_r += sum_t[t] * d_t[t] * y * z
+                            by_ro += sum_t[t] * x * od_t[t] * z
+                            by_third += sum_t[t] * x * y * d_third_t[t]
                     if n_narrow < n_triplet:
                         sum_t[:] = 0.0
                         turn_t[:] = 0.0
@@ -202,10 +205,10 @@ def pullback(
                             sum_t[eta_h[k]] += w * power_a[angular_h[k]]
                             turn_t[eta_h[k]] += w * slope_a[angular_h[k]]
                         for t in range(n_eta):
-                            x, y = g_t[n_pair + t], o_t[n_pair + t]
+                            x, y = g_t[t], o_t[t]
                             by_cosine += turn_t[t] * x * y
-                            by_r += sum_t[t] * d_t[n_pair + t] * y
-                            by_ro += sum_t[t] * x * od_t[n_pair + t]
+                            by_r += sum_t[t] * d_t[t] * y
+                            by_ro += sum_t[t] * x * od_t[t]
                     for c in range(3):
                         u, v = vector_pc[p, c] / r, vector_pc[other, c] / ro
                         across = by_third * (vector_pc[p, c] - vector_pc[other, c]) / third if narrow else 0.0
@@ -221,9 +224,9 @@ def jacobian(
     distance_p: Array,
     reach: float,
     segments: Array,
-    table: Array,
+    pair_table: Array,
+    triplet_table: Array,
     n_species: int,
-    n_pair: int,
     n_narrow: int,
     eta_h: Index,
     angular_h: Index,
@@ -232,15 +235,17 @@ def jacobian(
     jacobian_pcf: Array,
 ) -> None:
     """dG/dD of the environment that each pair belongs to."""
-    n_tabulated, n_triplet, n_angular = table.shape[2], eta_h.size, zeta_a.size
+    n_pair, n_eta, n_triplet, n_angular = pair_table.shape[2], triplet_table.shape[2], eta_h.size, zeta_a.size
     n_environments = first.size - 1
     for block in prange((n_environments + _BLOCK - 1) // _BLOCK):
         start, stop = block * _BLOCK, min(n_environments, (block + 1) * _BLOCK)
         most = _most_neighbors(first, start, stop)
-        g_kt = np.empty((most, n_tabulated))
-        d_kt = np.empty((most, n_tabulated))
-        third_t = np.empty(n_tabulated)
-        d_third_t = np.empty(n_tabulated)
+        pair_g = np.empty(n_pair)
+        d_pair_g = np.empty(n_pair)
+        g_kt = np.empty((most, n_eta))
+        d_kt = np.empty((most, n_eta))
+        third_t = np.empty(n_eta)
+        d_third_t = np.empty(n_eta)
         power_a = np.empty(n_angular)
         slope_a = np.empty(n_angular)
         for e in range(start, stop):
@@ -249,14 +254,15 @@ def jacobian(
                 r = distance_p[p]
                 if r >= reach:
                     continue
-                g_t, d_t = g_kt[p - first[e]], d_kt[p - first[e]]
-                radial_functions_slopes(r, segments, table, g_t, d_t)
+                radial_functions_slopes(r, segments, pair_table, pair_g, d_pair_g)
                 f = species_p[p] * n_pair
                 for c in range(3):
                     for g in range(n_pair):
-                        jacobian_pcf[p, c, f + g] += d_t[g] * vector_pc[p, c] / r
+                        jacobian_pcf[p, c, f + g] += d_pair_g[g] * vector_pc[p, c] / r
                 if n_triplet == 0:
                     continue
+                g_t, d_t = g_kt[p - first[e]], d_kt[p - first[e]]
+                radial_functions_slopes(r, segments, triplet_table, g_t, d_t)
                 for other in range(first[e], p):
                     ro = distance_p[other]
                     if ro >= reach:
@@ -273,14 +279,14 @@ def jacobian(
                         power_a[a], slope_a[a] = angular_power(cosine, zeta_a[a], sign_a[a])
                     o_t, od_t = g_kt[other - first[e]], d_kt[other - first[e]]
                     if narrow:
-                        radial_functions_slopes(third, segments, table, third_t, d_third_t)
+                        radial_functions_slopes(third, segments, triplet_table, third_t, d_third_t)
                     h = _first_feature(species_p[p], species_p[other], n_species, n_pair, n_triplet)
                     for c in range(3):
                         u, v = vector_pc[p, c] / r, vector_pc[other, c] / ro
                         turn_u, turn_v = (v - cosine * u) / r, (u - cosine * v) / ro
                         across = (vector_pc[p, c] - vector_pc[other, c]) / third if narrow else 0.0
                         for k in range(0 if narrow else n_narrow, n_triplet):
-                            t = n_pair + eta_h[k]
+                            t = eta_h[k]
                             angle, turn = power_a[angular_h[k]], slope_a[angular_h[k]]
                             x, y = g_t[t], o_t[t]
                             z, dz = (third_t[t], d_third_t[t] * across) if k < n_narrow else (1.0, 0.0)

@@ -30,8 +30,8 @@ class _Functions(NamedTuple):
     """Tables of the functions of a distance, and which of them each triplet function multiplies."""
 
     segments: Array
-    table: Array
-    n_pair: int
+    pair_table: Array
+    triplet_table: Array
     n_narrow: int
     eta_h: Index
     angular_h: Index
@@ -57,7 +57,7 @@ class ACSF(Descriptor):
 
     G1 to G3 exist for every neighbour species, G4 and G5 for every pair of them.  Energies and forces are continuous: every
     function vanishes with its slope at the cutoff.  The values differ by orders of magnitude between functions; a kernel
-    needs `Term` with ``scale="std"``, or a length scale that is large enough.
+    needs `Term` with ``scale="range"``, or a length scale that is large enough.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ class ACSF(Descriptor):
     def n_features(self) -> int:
         """Pair functions of every species and triplet functions of every pair of species."""
         n, functions = len(self.species_), self._functions()
-        return n * functions.n_pair + n * (n + 1) // 2 * len(functions.eta_h)
+        return n * functions.pair_table.shape[2] + n * (n + 1) // 2 * len(functions.eta_h)
 
     @property
     def group_names_(self) -> list[str]:
@@ -219,9 +219,10 @@ class ACSF(Descriptor):
             neighbors.distances[pairs],
             float(self.r_cut),
             functions.segments,
-            functions.table,
+            functions.pair_table,
+            functions.triplet_table,
             len(self.species_),
-            *functions[2:],
+            *functions[3:],
         )
 
 
@@ -252,10 +253,11 @@ def _tabulated(r_cut: float, pairs: Pairs, cosines: tuple[float, ...], narrow: T
         return product((value, slope, curvature), cosine_cutoff(r, r_cut, r_cut))
 
     segments, table = tabulate([0.0, r_cut], width / KNOTS_PER_WIDTH, profile)
+    n_pair = len(gaussians) + len(cosines)
     return _Functions(
         segments=segments,
-        table=table,
-        n_pair=len(gaussians) + len(cosines),
+        pair_table=np.ascontiguousarray(table[:, :, :n_pair]),
+        triplet_table=np.ascontiguousarray(table[:, :, n_pair:]),
         n_narrow=len(narrow),
         eta_h=np.array([etas.index(eta) for eta, _, _ in triplets], np.int64),
         angular_h=np.array([angles.index((zeta, sign)) for _, zeta, sign in triplets], np.int64),
