@@ -51,8 +51,9 @@ def values(
     vector_pc: Array,
     distance_p: Array,
     reach: float,
-    segments: Array,
+    pair_segments: Array,
     pair_table: Array,
+    triplet_segments: Array,
     triplet_table: Array,
     n_species: int,
     n_narrow: int,
@@ -79,14 +80,14 @@ def values(
                 r = distance_p[p]
                 if r >= reach:
                     continue
-                radial_functions(r, segments, pair_table, pair_g)
+                radial_functions(r, pair_segments, pair_table, pair_g)
                 f = species_p[p] * n_pair
                 for g in range(n_pair):
                     value_ef[e, f + g] += pair_g[g]
                 if n_triplet == 0:
                     continue
                 g_t = g_kt[p - first[e]]
-                radial_functions(r, segments, triplet_table, g_t)
+                radial_functions(r, triplet_segments, triplet_table, g_t)
                 for other in range(first[e], p):
                     ro = distance_p[other]
                     if ro >= reach:
@@ -105,7 +106,7 @@ def values(
                         wide_t[t] = g_t[t] * o_t[t]
                     h = _first_feature(species_p[p], species_p[other], n_species, n_pair, n_triplet)
                     if narrow and n_narrow > 0:
-                        radial_functions(third, segments, triplet_table, third_t)
+                        radial_functions(third, triplet_segments, triplet_table, third_t)
                         for t in range(n_eta):
                             narrow_t[t] = wide_t[t] * third_t[t]
                         for k in range(n_narrow):
@@ -121,8 +122,9 @@ def pullback(
     vector_pc: Array,
     distance_p: Array,
     reach: float,
-    segments: Array,
+    pair_segments: Array,
     pair_table: Array,
+    triplet_segments: Array,
     triplet_table: Array,
     n_species: int,
     n_narrow: int,
@@ -155,7 +157,7 @@ def pullback(
                 r = distance_p[p]
                 if r >= reach:
                     continue
-                radial_functions_slopes(r, segments, pair_table, pair_g, d_pair_g)
+                radial_functions_slopes(r, pair_segments, pair_table, pair_g, d_pair_g)
                 f = species_p[p] * n_pair
                 along = 0.0
                 for g in range(n_pair):
@@ -165,7 +167,7 @@ def pullback(
                 if n_triplet == 0:
                     continue
                 g_t, d_t = g_kt[p - first[e]], d_kt[p - first[e]]
-                radial_functions_slopes(r, segments, triplet_table, g_t, d_t)
+                radial_functions_slopes(r, triplet_segments, triplet_table, g_t, d_t)
                 for other in range(first[e], p):
                     ro = distance_p[other]
                     if ro >= reach:
@@ -184,7 +186,7 @@ def pullback(
                     h = _first_feature(species_p[p], species_p[other], n_species, n_pair, n_triplet)
                     by_r, by_ro, by_third, by_cosine = 0.0, 0.0, 0.0, 0.0
                     if narrow:
-                        radial_functions_slopes(third, segments, triplet_table, third_t, d_third_t)
+                        radial_functions_slopes(third, triplet_segments, triplet_table, third_t, d_third_t)
                         sum_t[:] = 0.0
                         turn_t[:] = 0.0
                         for k in range(n_narrow):
@@ -223,8 +225,9 @@ def jacobian(
     vector_pc: Array,
     distance_p: Array,
     reach: float,
-    segments: Array,
+    pair_segments: Array,
     pair_table: Array,
+    triplet_segments: Array,
     triplet_table: Array,
     n_species: int,
     n_narrow: int,
@@ -254,7 +257,7 @@ def jacobian(
                 r = distance_p[p]
                 if r >= reach:
                     continue
-                radial_functions_slopes(r, segments, pair_table, pair_g, d_pair_g)
+                radial_functions_slopes(r, pair_segments, pair_table, pair_g, d_pair_g)
                 f = species_p[p] * n_pair
                 for c in range(3):
                     for g in range(n_pair):
@@ -262,7 +265,7 @@ def jacobian(
                 if n_triplet == 0:
                     continue
                 g_t, d_t = g_kt[p - first[e]], d_kt[p - first[e]]
-                radial_functions_slopes(r, segments, triplet_table, g_t, d_t)
+                radial_functions_slopes(r, triplet_segments, triplet_table, g_t, d_t)
                 for other in range(first[e], p):
                     ro = distance_p[other]
                     if ro >= reach:
@@ -279,7 +282,7 @@ def jacobian(
                         power_a[a], slope_a[a] = angular_power(cosine, zeta_a[a], sign_a[a])
                     o_t, od_t = g_kt[other - first[e]], d_kt[other - first[e]]
                     if narrow:
-                        radial_functions_slopes(third, segments, triplet_table, third_t, d_third_t)
+                        radial_functions_slopes(third, triplet_segments, triplet_table, third_t, d_third_t)
                     h = _first_feature(species_p[p], species_p[other], n_species, n_pair, n_triplet)
                     for c in range(3):
                         u, v = vector_pc[p, c] / r, vector_pc[other, c] / ro

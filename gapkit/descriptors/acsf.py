@@ -29,8 +29,9 @@ _LARGEST_ETA = 1e4  # 1/Å²: a width of 0.007 Å, far below any atomic vibratio
 class _Functions(NamedTuple):
     """Tables of the functions of a distance, and which of them each triplet function multiplies."""
 
-    segments: Array
+    pair_segments: Array
     pair_table: Array
+    triplet_segments: Array
     triplet_table: Array
     n_narrow: int
     eta_h: Index
@@ -137,7 +138,7 @@ class ACSF(Descriptor):
     def n_features(self) -> int:
         """Pair functions of every species and triplet functions of every pair of species."""
         n, functions = len(self.species_), self._functions()
-        return n * functions.pair_table.shape[2] + n * (n + 1) // 2 * len(functions.eta_h)
+        return int(n * functions.pair_table.shape[2] + n * (n + 1) // 2 * len(functions.eta_h))
 
     @property
     def group_names_(self) -> list[str]:
@@ -218,11 +219,9 @@ class ACSF(Descriptor):
             neighbors.vectors[pairs],
             neighbors.distances[pairs],
             float(self.r_cut),
-            functions.segments,
-            functions.pair_table,
-            functions.triplet_table,
+            *functions[:4],
             len(self.species_),
-            *functions[3:],
+            *functions[4:],
         )
 
 
@@ -242,28 +241,34 @@ def _tabulated(r_cut: float, pairs: Pairs, cosines: tuple[float, ...], narrow: T
     etas = sorted({eta for eta, _, _ in triplets})
     angles = sorted({(zeta, sign) for _, zeta, sign in triplets})
     gaussians = [(0.0, 0.0), *pairs]  # G1 is G2 without its exponential
-    steepest = max([np.sqrt(2.0 * eta) for eta, _ in gaussians] + [np.sqrt(2.0 * eta) for eta in etas] + [*cosines])
-    width = 1.0 / max(steepest, np.pi / r_cut)
-
-    def profile(r: Array, start: float) -> Profile:
-        columns = [_gaussian(r, eta, shift) for eta, shift in gaussians]
-        columns += [(np.cos(k * r), -k * np.sin(k * r), -(k**2) * np.cos(k * r)) for k in cosines]
-        columns += [_gaussian(r, eta, 0.0) for eta in etas]
-        value, slope, curvature = (np.stack([column[d] for column in columns], axis=1) for d in range(3))
-        return product((value, slope, curvature), cosine_cutoff(r, r_cut, r_cut))
-
-    segments, table = tabulate([0.0, r_cut], width / KNOTS_PER_WIDTH, profile)
-    n_pair = len(gaussians) + len(cosines)
+    of_pairs = _spline([(eta, shift) for eta, shift in gaussians], cosines, r_cut)
+    of_triplets = _spline([(eta, 0.0) for eta in etas], (), r_cut)  # smoother: fewer knots, which stay in the first cache
     return _Functions(
-        segments=segments,
-        pair_table=np.ascontiguousarray(table[:, :, :n_pair]),
-        triplet_table=np.ascontiguousarray(table[:, :, n_pair:]),
+        pair_segments=of_pairs[0],
+        pair_table=of_pairs[1],
+        triplet_segments=of_triplets[0],
+        triplet_table=of_triplets[1],
         n_narrow=len(narrow),
         eta_h=np.array([etas.index(eta) for eta, _, _ in triplets], np.int64),
         angular_h=np.array([angles.index((zeta, sign)) for _, zeta, sign in triplets], np.int64),
         zeta_a=np.array([zeta for zeta, _ in angles], np.int64),
         sign_a=np.array([sign for _, sign in angles], float),
     )
+
+
+def _spline(gaussians: Sequence[tuple[float, float]], cosines: Sequence[float], r_cut: float) -> tuple[Array, Array]:
+    """Segments and table of exp(-eta (r - shift)²) and cos(kappa r), all times the cutoff function."""
+    steepest = max([np.sqrt(2.0 * eta) for eta, _ in gaussians] + [*cosines, np.pi / r_cut])
+
+    def profile(r: Array, start: float) -> Profile:
+        columns = [_gaussian(r, eta, shift) for eta, shift in gaussians]
+        columns += [(np.cos(k * r), -k * np.sin(k * r), -(k**2) * np.cos(k * r)) for k in cosines]
+        value, slope, curvature = (
+            np.stack([column[d] for column in columns], axis=1) if columns else np.empty((len(r), 0)) for d in range(3)
+        )
+        return product((value, slope, curvature), cosine_cutoff(r, r_cut, r_cut))
+
+    return tabulate([0.0, r_cut], 1.0 / (steepest * KNOTS_PER_WIDTH), profile)
 
 
 def _gaussian(r: Array, eta: float, shift: float) -> tuple[Array, Array, Array]:
