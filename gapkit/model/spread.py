@@ -29,6 +29,9 @@ class Spread:
     A label is a weighted sum of environments, y = sum_e c_e f(x_e).  A priori its variance is c K c; what the sparse points
     know of it is phi phi with phi = c K_fu L^-T; what the data leave open of that is `SparsePosterior.data_variance`.
 
+    For terms with many environments per atom (pairs, triplets) c K c would be a sum over 1e8 pairs of environments.  Their few
+    features are covered by the sparse points, so that c K c - phi phi, which is rounding, is taken as 0 (subset of regressors).
+
     Parameters
     ----------
     terms : list of SparseTerm
@@ -48,7 +51,7 @@ class Spread:
         n_sparse = sum(term.n_points for term in terms)
         self.phi = np.zeros((neighbors.n_atoms, n_sparse))
         self.prior = np.zeros(neighbors.n_atoms)
-        self.environments: list[list[tuple[Array, Index, Index, Array]]] = [[] for _ in terms]
+        self.environments: list[list[tuple[Array, Index]]] = [[] for _ in terms]
 
     def add(self, t: int, features: Features) -> None:
         """Add a block of environments of term ``t``."""
@@ -74,8 +77,8 @@ class Spread:
                 self.prior[features.owners[members, 0]] += term.delta**2 * term.kernel.diag(
                     term.scaled(int(group), features.values[members])
                 )
-        if "energy" in self.wanted or not term.descriptor.one_per_atom:
-            self.environments[t].append((features.values, features.groups, features.owners, weights))
+            if "energy" in self.wanted:
+                self.environments[t].append((features.values, features.groups))
 
     def results(self) -> tuple[Array | None, Array | None]:
         """Standard deviations (eV) of the local and of the total energies, None for what is not wanted."""
@@ -83,52 +86,37 @@ class Spread:
         for term in self.terms:
             for columns in term.columns:
                 self.phi[:, columns] *= term.delta
-        environments = [
-            tuple(np.concatenate(p) for p in zip(*parts, strict=True)) if parts else () for parts in self.environments
-        ]
         local = total = None
         if "energies" in self.wanted:
-            prior = self.prior
-            for term, parts in zip(self.terms, environments, strict=True):
-                if parts and not term.descriptor.one_per_atom:
-                    prior = prior + self._prior_of_atoms(term, *parts)
-            local = self._deviation(prior, self.phi, "local energies")
+            local = self._deviation(self.prior, self.phi, "local energies")
         if "energy" in self.wanted:
-            first = self.neighbors.first_atom
             prior = np.zeros(self.neighbors.n_structures)
-            for term, parts in zip(self.terms, environments, strict=True):
+            for term, parts in zip(self.terms, self.environments, strict=True):
                 if parts:
-                    prior += self._prior_of_structures(term, *parts)
-            total = self._deviation(prior, np.add.reduceat(self.phi, first[:-1], axis=0), "total energies")
+                    values, groups = (np.concatenate(p) for p in zip(*parts, strict=True))
+                    prior += self._prior_of_structures(term, values, groups)
+            total = self._deviation(prior, np.add.reduceat(self.phi, self.neighbors.first_atom[:-1], axis=0), "total energies")
         return local, total
 
-    def _prior_of_atoms(self, term: SparseTerm, values: Array, groups: Index, owners: Index, weights: Array) -> Array:
-        """Prior variance of local energies where an atom has many environments: a double sum over them."""
-        atoms, environment = owners.T.ravel(), np.tile(np.arange(len(owners)), owners.shape[1])
-        order = np.lexsort((groups[environment], atoms))
-        atoms, environment = atoms[order], environment[order]
-        result = np.zeros(self.neighbors.n_atoms)
-        starts = np.flatnonzero(np.diff(atoms * len(term.points) + groups[environment], prepend=-1))
-        for start, e in zip(starts, np.split(environment, starts[1:]), strict=False):  # no environments: one empty part
-            x = term.scaled(int(groups[e[0]]), values[e])
-            result[atoms[start]] += term.delta**2 * (weights[e] @ term.kernel(x) @ weights[e])
-        return result
-
-    def _prior_of_structures(self, term: SparseTerm, values: Array, groups: Index, owners: Index, weights: Array) -> Array:
-        """Prior variance of total energies: a double sum over all environments of a structure."""
-        structure, n_owners = self.neighbors.structure[owners[:, 0]], owners.shape[1]
+    def _prior_of_structures(self, term: SparseTerm, values: Array, groups: Index) -> Array:
+        """Prior variance of total energies: a double sum over the atoms of a structure."""
+        first = self.neighbors.first_atom
         result = np.zeros(self.neighbors.n_structures)
         for s in range(len(result)):
-            for group in range(len(term.points)):
-                members = np.flatnonzero((structure == s) & (groups == group))
-                x, w = term.scaled(group, values[members]), n_owners * weights[members]
+            atoms = slice(first[s], first[s + 1])
+            for group in np.unique(groups[atoms]):
+                x = term.scaled(int(group), values[atoms][groups[atoms] == group])
                 for start in range(0, len(x), _BLOCK):
-                    block = slice(start, start + _BLOCK)
-                    result[s] += term.delta**2 * float(w[block] @ term.kernel(x[block], x) @ w)
+                    result[s] += term.delta**2 * float(term.kernel(x[start : start + _BLOCK], x).sum())
         return result
 
     def _deviation(self, prior: Array, phi: Array, what: str) -> Array:
-        left = _clipped(prior - np.einsum("nm,nm->n", phi, phi), prior, what)
+        known = np.zeros(len(phi))
+        for term in self.terms:
+            if term.descriptor.one_per_atom:
+                columns = slice(term.columns[0].start, term.columns[-1].stop)
+                known += np.einsum("nm,nm->n", phi[:, columns], phi[:, columns])
+        left = _clipped(prior - known, prior, what)
         return np.sqrt(left + self.posterior.data_variance(phi))
 
 
