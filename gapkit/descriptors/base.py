@@ -109,7 +109,8 @@ class Descriptor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        DESCRIPTORS[cls.__name__] = cls
+        if not cls.__name__.startswith("_"):
+            DESCRIPTORS[cls.__name__] = cls
 
     @abstractmethod
     def check_parameters(self) -> None:

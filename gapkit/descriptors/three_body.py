@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -11,9 +10,9 @@ from numpy.typing import NDArray
 
 from .._backend import body_ops
 from ..neighbors import NeighborList
-from .base import Descriptor, Features
+from .base import Features
 from .radial import falling_cosine
-from .two_body import check_body_parameters, species_pairs
+from .two_body import _Body, species_pairs
 
 __all__ = ["ThreeBody"]
 
@@ -29,7 +28,7 @@ class _State(NamedTuple):
     cutoff_slope: Array
 
 
-class ThreeBody(Descriptor):
+class ThreeBody(_Body):
     r"""Triplets of atoms, with a smooth weight: GAP's angle_3b.
 
     An environment is a centre i with an unordered pair (j, k) of neighbours closer than ``r_cut`` (periodic images are
@@ -76,31 +75,6 @@ class ThreeBody(Descriptor):
     >>> [name for name in descriptor.group_names_ if name[2] == "O"]
     ['H-O-H', 'H-O-O', 'O-O-O']
     """
-
-    multiplicity: ClassVar[int] = 2
-    one_per_atom: ClassVar[bool] = False
-
-    def __init__(
-        self,
-        r_cut: float,
-        *,
-        cutoff_width: float = 1.0,
-        species: Sequence[int | str] | None = None,
-        tabulate: bool = False,
-    ) -> None:
-        self.r_cut = r_cut
-        self.cutoff_width = cutoff_width
-        self.species = species
-        self.tabulate = tabulate
-
-    def check_parameters(self) -> None:
-        """Raise ValueError or TypeError if a parameter is out of its range."""
-        check_body_parameters(self)
-
-    @property
-    def neighbor_range(self) -> float:
-        """Distance (Å) beyond which no atom is visited."""
-        return float(self.r_cut)
 
     @property
     def n_features(self) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from .._validation import check_cutoff, check_real
+from .._validation import check_cutoff, check_real, describe
 from ..neighbors import NeighborList
 from .base import Descriptor, Features
 from .radial import falling_cosine
@@ -26,7 +26,39 @@ class _State(NamedTuple):
     weight_slopes: Array
 
 
-class TwoBody(Descriptor):
+class _Body(Descriptor):
+    """What pairs and triplets share: parameters, and energies that count twice, as in QUIP's sums over both orders."""
+
+    multiplicity: ClassVar[int] = 2
+    one_per_atom: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        r_cut: float,
+        *,
+        cutoff_width: float = 1.0,
+        species: Sequence[int | str] | None = None,
+        tabulate: bool = False,
+    ) -> None:
+        self.r_cut = r_cut
+        self.cutoff_width = cutoff_width
+        self.species = species
+        self.tabulate = tabulate
+
+    def check_parameters(self) -> None:
+        """Raise ValueError or TypeError if a parameter is out of its range."""
+        check_cutoff("r_cut", self.r_cut)
+        check_real("cutoff_width", self.cutoff_width, above=0.0, at_most=self.r_cut, remedy="It lies inside r_cut, in Å.")
+        if not isinstance(self.tabulate, bool):
+            raise TypeError(describe("tabulate", "True or False", self.tabulate))
+
+    @property
+    def neighbor_range(self) -> float:
+        """Distance (Å) beyond which no atom is visited."""
+        return float(self.r_cut)
+
+
+class TwoBody(_Body):
     r"""Distances of pairs of atoms, with a smooth weight: GAP's distance_2b.
 
     An environment is an undirected pair of atoms closer than ``r_cut`` (periodic images are pairs of their own), with the
@@ -65,31 +97,6 @@ class TwoBody(Descriptor):
     >>> TwoBody(r_cut=3.0).fit_transform([molecule("H2O")]).round(3).ravel().tolist()
     [0.969, 0.969, 1.526]
     """
-
-    multiplicity: ClassVar[int] = 2
-    one_per_atom: ClassVar[bool] = False
-
-    def __init__(
-        self,
-        r_cut: float,
-        *,
-        cutoff_width: float = 1.0,
-        species: Sequence[int | str] | None = None,
-        tabulate: bool = False,
-    ) -> None:
-        self.r_cut = r_cut
-        self.cutoff_width = cutoff_width
-        self.species = species
-        self.tabulate = tabulate
-
-    def check_parameters(self) -> None:
-        """Raise ValueError or TypeError if a parameter is out of its range."""
-        check_body_parameters(self)
-
-    @property
-    def neighbor_range(self) -> float:
-        """Distance (Å) beyond which no atom is visited."""
-        return float(self.r_cut)
 
     @property
     def n_features(self) -> int:
@@ -163,16 +170,6 @@ class TwoBody(Descriptor):
         result = np.zeros((block.stop - block.start, 3))
         result[features.pairs - block.start] = slope[:, None] * state.units
         return result
-
-
-def check_body_parameters(descriptor: Descriptor) -> None:
-    """Check what `TwoBody` and `ThreeBody` share."""
-    r_cut, width = (getattr(descriptor, name) for name in ("r_cut", "cutoff_width"))
-    check_cutoff("r_cut", r_cut)
-    check_real("cutoff_width", width, above=0.0, at_most=r_cut, remedy="It lies inside r_cut, in Å.")
-    tabulate = getattr(descriptor, "tabulate", False)
-    if not isinstance(tabulate, bool):
-        raise TypeError(f"`tabulate` must be True or False; got {tabulate!r}.")
 
 
 def species_pairs(species: Sequence[int]) -> list[str]:
