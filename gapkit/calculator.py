@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._validation import check_real
 from .model import GAPRegressor, Prediction
-from .model.prediction import STD_CHOICES, predict
+from .model.prediction import STD_DEFAULT, predict
 from .neighbors import NeighborList
 
 __all__ = ["GAPCalculator"]
@@ -29,8 +29,8 @@ class GAPCalculator(Calculator):  # type: ignore[misc]
         Fitted.
     uncertainty : None or "exact", default None
         Whether each evaluation also gives standard deviations.
-    std : collection of {"energy", "energies"}, default both
-        Which of them.
+    std : collection of {"energy", "energies", "forces", "stress"}, default the first two
+        Which of them; those of forces and stresses cost as much as rows of a fit.
     skin : float, default 1.0
         Extra range of the neighbour list, Å; it is rebuilt when an atom has moved by half of it.
     **kwargs : dict
@@ -62,7 +62,7 @@ class GAPCalculator(Calculator):  # type: ignore[misc]
         model: GAPRegressor,
         *,
         uncertainty: str | None = None,
-        std: Collection[str] = STD_CHOICES,
+        std: Collection[str] = STD_DEFAULT,
         skin: float = 1.0,
         **kwargs: Any,
     ) -> None:

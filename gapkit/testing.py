@@ -238,6 +238,15 @@ def check_kernel(kernel: Kernel, n_features: int = 6) -> None:
         moved = step * np.eye(n_features)[f]
         numeric = (kernel(x + moved, s) - kernel(x - moved, s)) / (2 * step)
         assert_allclose(a * s[None, :, f] + b * x[:, f, None], numeric, rtol=0, atol=1e-8, err_msg="slopes")
+        # curvature: the slopes at moved s, along feature f
+        plus, minus = (kernel.slopes(x, s + sign * moved) for sign in (1, -1))
+        c0, c1, c2, c3, c4 = kernel.curvature(x, s)
+        for g in range(n_features):
+            at = [p[0] * (s[None, :, g] + sign * moved[g]) + p[1] * x[:, g, None] for sign, p in ((1, plus), (-1, minus))]
+            numeric = (at[0] - at[1]) / (2 * step)
+            xg, sg, xf, sf = x[:, g, None], s[None, :, g], x[:, f, None], s[None, :, f]
+            exact = c0 * (f == g) + c1 * sg * xf + c2 * sg * sf + c3 * xg * xf + c4 * xg * sf
+            assert_allclose(exact, numeric, rtol=0, atol=1e-7, err_msg="curvature")
     _, gradient = kernel(x, eval_gradient=True)
     for k in range(len(kernel.theta)):
         moved = step * np.eye(len(kernel.theta))[k]

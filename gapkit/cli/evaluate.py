@@ -69,6 +69,8 @@ def predicted_frames(frames: list[Atoms], predictions: list[Prediction]) -> list
             copy.info["gapkit_stress"] = p.stress
         if p.energy_std is not None:
             copy.info["gapkit_energy_std"] = p.energy_std
+        if p.forces_std is not None:
+            copy.arrays["gapkit_forces_std"] = p.forces_std
         if p.energies_std is not None:
             copy.arrays["gapkit_local_energy_std"] = p.energies_std
         result.append(copy)

@@ -5,7 +5,10 @@ For such a kernel the derivative has the form
 .. math:: \partial k(x, s) / \partial x = A \, s + B \, x
 
 with two scalars per pair (x, s).  The form is closed under sums (A and B add) and products (A = A₁k₂ + k₁A₂, B alike), so
-that forces and stresses need nothing else from a kernel, whatever it is made of.
+that forces and stresses need nothing else from a kernel, whatever it is made of.  Their variances need the second derivative,
+
+.. math::
+    \partial^2 k / \partial x \partial s^T = C_0 1 + C_1 s x^T + C_2 s s^T + C_3 x x^T + C_4 x s^T
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ from .._validation import check_real
 __all__ = ["KERNELS", "Constant", "Kernel", "Product", "Sum"]
 
 Array = NDArray[np.float64]
+Curvature = tuple[Array | None, Array | None, Array | None, Array | None, Array | None]
+"""C0 to C4; None for 0."""
 
 KERNELS: dict[str, type[Kernel]] = {}
 """Every kernel class by name: what a model file may refer to."""
@@ -63,6 +68,10 @@ class Kernel(SklearnKernel):  # type: ignore[misc]
     @abstractmethod
     def slopes_of_products(self, xs: Array, xx: Array, ss: Array) -> tuple[Array, Array, Array | None]:
         """Kernel value, A and B (None for 0) from scalar products; same arguments as `of_products`."""
+
+    @abstractmethod
+    def curvature_of_products(self, xs: Array, xx: Array, ss: Array) -> Curvature:
+        """C0 to C4 (None for 0) from scalar products; same arguments as `of_products`."""
 
     def __call__(self, X: Array, Y: Array | None = None, eval_gradient: bool = False) -> Any:
         """Kernel matrix k(X, Y).
@@ -114,6 +123,24 @@ class Kernel(SklearnKernel):  # type: ignore[misc]
         """
         _, a, b = self.slopes_of_products(X @ S.T, _squares(X)[:, None], _squares(S)[None, :])
         return a, np.zeros_like(a) if b is None else b
+
+    def curvature(self, X: Array, S: Array) -> tuple[Array, Array, Array, Array, Array]:
+        """C0 to C4 of ∂²k(x, s)/∂x∂sᵀ = C0 1 + C1 s xᵀ + C2 s sᵀ + C3 x xᵀ + C4 x sᵀ.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, n_features)
+            Left feature vectors.
+        S : ndarray of shape (m, n_features)
+            Right feature vectors.
+
+        Returns
+        -------
+        five ndarrays of shape (n, m)
+        """
+        found = self.curvature_of_products(X @ S.T, _squares(X)[:, None], _squares(S)[None, :])
+        c0, c1, c2, c3, c4 = (np.zeros((len(X), len(S))) if c is None else c for c in found)
+        return c0, c1, c2, c3, c4
 
     def value_and_slopes(self, X: Array, S: Array) -> tuple[Array, Array, Array | None]:
         """Kernel value, A, and B (None where it is 0) with one matrix product."""
@@ -185,6 +212,10 @@ class Constant(Kernel):
         """Kernel value, A and B from scalar products."""
         return np.full_like(xs, self.value), np.zeros_like(xs), None
 
+    def curvature_of_products(self, xs: Array, xx: Array, ss: Array) -> Curvature:
+        """All zero."""
+        return None, None, None, None, None
+
     def theta_gradient(self, xs: Array, xx: Array, ss: Array) -> Array:
         """Derivative with respect to log(value)."""
         return np.full((*xs.shape, 1), self.value)
@@ -247,6 +278,12 @@ class Sum(_Pair):
         v2, a2, b2 = self.k2.slopes_of_products(xs, xx, ss)
         return v1 + v2, a1 + a2, _add(b1, b2)
 
+    def curvature_of_products(self, xs: Array, xx: Array, ss: Array) -> Curvature:
+        """C0 to C4 from scalar products."""
+        first, second = (k.curvature_of_products(xs, xx, ss) for k in (self.k1, self.k2))
+        c0, c1, c2, c3, c4 = (_add(a, b) for a, b in zip(first, second, strict=True))
+        return c0, c1, c2, c3, c4
+
     def theta_gradient(self, xs: Array, xx: Array, ss: Array) -> Array:
         """Derivative with respect to the logarithms of all hyperparameters."""
         return np.concatenate([self.k1.theta_gradient(xs, xx, ss), self.k2.theta_gradient(xs, xx, ss)], axis=2)
@@ -275,6 +312,18 @@ class Product(_Pair):
         b = _add(None if b1 is None else b1 * v2, None if b2 is None else v1 * b2)
         return v1 * v2, a1 * v2 + v1 * a2, b
 
+    def curvature_of_products(self, xs: Array, xx: Array, ss: Array) -> Curvature:
+        """C0 to C4 from scalar products: k₁''k₂ + k₁k₂'' + (∂ₓk₁)(∂ₛk₂)ᵀ + (∂ₓk₂)(∂ₛk₁)ᵀ, where ∂ₛk = A x + B' s."""
+        (v1, a1, b1), (v2, a2, b2) = (k.slopes_of_products(xs, xx, ss) for k in (self.k1, self.k2))
+        swapped = (k.slopes_of_products(xs.T, ss.T, xx.T)[2] for k in (self.k1, self.k2))
+        d1, d2 = (None if b is None else b.T for b in swapped)  # B' of each factor
+        first, second = (k.curvature_of_products(xs, xx, ss) for k in (self.k1, self.k2))
+        c0, c1, c2, c3, c4 = (_add(_times(a, v2), _times(b, v1)) for a, b in zip(first, second, strict=True))
+        c1 = _add(c1, 2.0 * a1 * a2)
+        c2 = _add(c2, _add(_times(d2, a1), _times(d1, a2)))
+        c3 = _add(c3, _add(_times(b1, a2), _times(b2, a1)))
+        return c0, c1, c2, c3, _add(c4, _add(_times(b1, d2), _times(b2, d1)))
+
     def theta_gradient(self, xs: Array, xx: Array, ss: Array) -> Array:
         """Derivative with respect to the logarithms of all hyperparameters."""
         v1, v2 = self.k1.of_products(xs, xx, ss), self.k2.of_products(xs, xx, ss)
@@ -289,3 +338,7 @@ def _add(a: Array | None, b: Array | None) -> Array | None:
     if a is None:
         return b
     return a if b is None else a + b
+
+
+def _times(a: Array | None, b: Array | None) -> Array | None:
+    return None if a is None or b is None else a * b

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._validation import check_real
-from .base import Kernel
+from .base import Curvature, Kernel
 
 __all__ = ["DotProduct"]
 
@@ -45,6 +45,12 @@ class DotProduct(Kernel):
         value = slope * (xs if float(self.zeta).is_integer() else np.maximum(xs, 0.0))
         slope *= self.zeta
         return value, slope, None
+
+    def curvature_of_products(self, xs: Array, xx: Array, ss: Array) -> Curvature:
+        """C0 to C4 from scalar products."""
+        c0 = self.zeta * _power(xs, self.zeta - 1)
+        c1 = None if self.zeta == 1 else self.zeta * (self.zeta - 1) * _power(xs, self.zeta - 2)
+        return c0, c1, None, None, None
 
 
 def _power(base: Array, exponent: float) -> Array:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from sklearn.gaussian_process.kernels import Hyperparameter
 
 from .._validation import check_real
-from .base import Kernel
+from .base import Curvature, Kernel
 
 __all__ = ["RBF"]
 
@@ -49,6 +49,12 @@ class RBF(Kernel):
         value = self.of_products(xs, xx, ss)
         slope = value / self.length_scale**2
         return value, slope, -slope
+
+    def curvature_of_products(self, xs: Array, xx: Array, ss: Array) -> Curvature:
+        """C0 to C4 from scalar products: k/l² - k (x - s)(x - s)ᵀ/l⁴."""
+        c0 = self.of_products(xs, xx, ss) / self.length_scale**2
+        c1 = c0 / self.length_scale**2
+        return c0, c1, -c1, -c1, c1
 
     def theta_gradient(self, xs: Array, xx: Array, ss: Array) -> Array:
         """Derivative with respect to log(length_scale)."""

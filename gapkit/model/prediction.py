@@ -17,15 +17,19 @@ from ..gp.observations import forces_and_stresses
 from ..gp.posterior import SparsePosterior
 from ..neighbors import NeighborList
 from .baseline import AtomicEnergies
+from .derivative_spread import derivative_deviations
 from .spread import Spread
 from .tables import ExactSum, Table, tables_of
 
-__all__ = ["STD_CHOICES", "Potential", "Prediction", "predict", "table_errors"]
+__all__ = ["STD_CHOICES", "STD_DEFAULT", "Potential", "Prediction", "predict", "table_errors"]
 
 Array = NDArray[np.float64]
 
-STD_CHOICES = ("energy", "energies")
-"""What a standard deviation can be asked for."""
+STD_CHOICES = ("energy", "energies", "forces", "stress")
+"""What a standard deviation can be asked for; the last two cost as much as rows of a fit."""
+
+STD_DEFAULT = ("energy", "energies")
+"""What standard deviations are given for when none are named."""
 
 _BLOCK = 256  # atoms whose kernels are held at a time
 
@@ -50,6 +54,10 @@ class Prediction:
         Of the total energy, with the covariance between its atoms, eV.
     energies_std : ndarray of shape (n_atoms,) or None
         Of each local energy, eV.
+    forces_std : ndarray of shape (n_atoms, 3) or None
+        Of each force component, eV/Å.
+    stress_std : ndarray of shape (6,) or None
+        Of each stress component, eV/Å³.
     """
 
     energy: float
@@ -58,6 +66,8 @@ class Prediction:
     stress: Array | None = None
     energy_std: float | None = None
     energies_std: Array | None = None
+    forces_std: Array | None = None
+    stress_std: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +114,7 @@ def predict(
     forces: bool = True,
     stress: bool = True,
     uncertainty: str | None = None,
-    std: Collection[str] = STD_CHOICES,
+    std: Collection[str] = STD_DEFAULT,
 ) -> list[Prediction]:
     """Evaluate a potential on a batch of structures.
 
@@ -118,8 +128,9 @@ def predict(
         Whether to compute them.
     uncertainty : None or "exact", default None
         "exact": standard deviations from the posterior of the sparse Gaussian process (DTC).
-    std : collection of {"energy", "energies"}
-        Which standard deviations; that of the total energy costs time quadratic in the number of atoms.
+    std : collection of {"energy", "energies", "forces", "stress"}
+        Which standard deviations; that of the total energy costs time quadratic in the number of atoms, those of forces and
+        stresses cost as much as rows of a fit.
 
     Returns
     -------
@@ -141,7 +152,9 @@ def predict(
     wanted = frozenset(std) if uncertainty else frozenset[str]()
     energies = _atomic_energies(potential, neighbors)
     gradient = np.zeros((len(neighbors.centers), 3)) if forces or stress else None
-    spread = Spread(potential.terms, potential.posterior, neighbors, wanted) if wanted and potential.posterior else None
+    of_energies, of_derivatives = wanted & {"energy", "energies"}, wanted & {"forces", "stress"}
+    posterior = potential.posterior
+    spread = Spread(potential.terms, posterior, neighbors, of_energies) if of_energies and posterior else None
     for t, term in enumerate(potential.terms):
         widest = max([1, *(len(points) for points in term.points)])
         for centers in blocks_of_centers(term.descriptor.entries_until(neighbors), 8 * widest, _BLOCK):
@@ -149,7 +162,10 @@ def predict(
             _add_term(term, potential.coefficients[t], potential.tables[t], features, energies, gradient)
             if spread:
                 spread.add(t, features)
-    return _assemble(neighbors, energies, gradient, forces, stress, spread)
+    derivatives = None
+    if of_derivatives and posterior:
+        derivatives = derivative_deviations(potential.terms, posterior, neighbors, of_derivatives)
+    return _assemble(neighbors, energies, gradient, forces, stress, spread, derivatives)
 
 
 def _add_term(
@@ -229,12 +245,14 @@ def _assemble(
     forces: bool,
     stress: bool,
     spread: Spread | None,
+    derivatives: tuple[Array | None, list[Array | None] | None] | None,
 ) -> list[Prediction]:
     all_forces: Array | None = None
     stresses: Sequence[Array | None] = [None] * neighbors.n_structures
     if gradient is not None:
         all_forces, stresses = forces_and_stresses(neighbors, gradient)
     local, total = spread.results() if spread else (None, None)
+    forces_std, stress_std = derivatives or (None, None)
     result = []
     for s in range(neighbors.n_structures):
         atoms = slice(neighbors.first_atom[s], neighbors.first_atom[s + 1])
@@ -246,6 +264,8 @@ def _assemble(
                 stress=stresses[s] if stress else None,
                 energy_std=None if total is None else float(total[s]),
                 energies_std=None if local is None else local[atoms].copy(),
+                forces_std=None if forces_std is None else forces_std[atoms].copy(),
+                stress_std=None if stress_std is None else stress_std[s],
             )
         )
     return result

@@ -24,7 +24,7 @@ from ..neighbors import NeighborList, check_structures
 from .automatic import automatic_noise, automatic_terms
 from .baseline import fit_atomic_energies
 from .fitting import choose_terms, chunks_of_frames, collect_labels, fold_rows, solve
-from .prediction import STD_CHOICES, Potential, Prediction, predict, table_errors
+from .prediction import STD_DEFAULT, Potential, Prediction, predict, table_errors
 from .tables import ERROR_BOUNDS
 from .terms import Term, name_terms
 
@@ -309,7 +309,7 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         forces: bool = True,
         stress: bool = True,
         uncertainty: str | None = None,
-        std: Collection[str] = STD_CHOICES,
+        std: Collection[str] = STD_DEFAULT,
     ) -> list[Prediction]:
         """Energies, forces, stresses, and uncertainties if asked.
 
@@ -321,8 +321,8 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             Whether to compute them.
         uncertainty : None or "exact", default None
             "exact": standard deviations from the posterior (DTC).
-        std : collection of {"energy", "energies"}, default both
-            Which standard deviations.
+        std : collection of {"energy", "energies", "forces", "stress"}, default the first two
+            Which standard deviations; those of forces and stresses cost as much as rows of a fit.
 
         Returns
         -------

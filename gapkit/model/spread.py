@@ -15,7 +15,7 @@ from ..gp.design import SparseTerm, whiten
 from ..gp.posterior import SparsePosterior
 from ..neighbors import NeighborList
 
-__all__ = ["Spread"]
+__all__ = ["Spread", "clipped"]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -116,11 +116,11 @@ class Spread:
             if term.descriptor.one_per_atom:
                 columns = slice(term.columns[0].start, term.columns[-1].stop)
                 known += np.einsum("nm,nm->n", phi[:, columns], phi[:, columns])
-        left = _clipped(prior - known, prior, what)
+        left = clipped(prior - known, prior, what)
         return np.sqrt(left + self.posterior.data_variance(phi))
 
 
-def _clipped(variance: Array, prior: Array, what: str) -> Array:
+def clipped(variance: Array, prior: Array, what: str) -> Array:
     """Replace negative variances by 0; say so when one is larger than rounding explains."""
     bad = variance < -1e-9 * prior
     if bad.any():

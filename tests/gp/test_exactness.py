@@ -57,7 +57,7 @@ def stacked(frames, rows, e0, kinds=KINDS):
 
 def assert_same(model, test, test_rows, mean, variances):
     """Energies, forces, stresses, variances of totals and of local energies: to 1e-8 of the largest value."""
-    predictions = model.evaluate(test, uncertainty="exact")
+    predictions = model.evaluate(test, uncertainty="exact", std=("energy", "energies", "forces", "stress"))
     e0 = [sum(model.e0_[s] for s in atoms.symbols) for atoms in test]
     got = {
         "energy": np.array([p.energy for p in predictions]) - e0,
@@ -73,6 +73,8 @@ def assert_same(model, test, test_rows, mean, variances):
     for kind, std in (
         ("energy", [p.energy_std for p in predictions]),
         ("local", np.concatenate([p.energies_std for p in predictions])),
+        ("forces", np.concatenate([p.forces_std.ravel() for p in predictions])),
+        ("stress", np.concatenate([p.stress_std for p in predictions])),
     ):
         expected = variances[kind]
         assert_allclose(np.square(std), expected, rtol=0, atol=1e-8 * np.abs(expected).max(), err_msg=f"variance of {kind}")
@@ -141,7 +143,9 @@ def test_all_labels_with_sparse_points_that_span_the_feature_space(alloy, test_f
         rows = np.concatenate([r[kind] for r in test_rows])
         return np.einsum("pf,fg,pg->p", rows, inverse, rows)
 
-    assert_same(model, test_frames, test_rows, lambda rows: rows @ weights, {k: variance(k) for k in ("energy", "local")})
+    assert_same(
+        model, test_frames, test_rows, lambda rows: rows @ weights, {k: variance(k) for k in ("energy", "local", *KINDS)}
+    )
 
 
 @pytest.mark.parametrize("kernel", ["dot product", "rbf"])
@@ -164,12 +168,21 @@ def test_textbook_formula_of_the_same_approximation(alloy, test_frames, kernel):
     test_rows = blocks(test_frames, settings, features)
     d2 = DELTA**2
     variances = {}
-    for kind in ("energy", "local"):
+    for kind in ("energy", "local", "forces", "stress"):
         prior = []
         for atoms in test_frames:
-            x = environments(atoms, settings)[0]
-            k = np.array([theirs(x)(xi)[0] for xi in x]) * (atoms.numbers[:, None] == atoms.numbers)
-            prior += [k.sum()] if kind == "energy" else list(np.diag(k))
+            x, dx, dx_strain = environments(atoms, settings)
+            same = atoms.numbers[:, None] == atoms.numbers
+            k = np.array([theirs(x)(xi)[0] for xi in x]) * same
+            if kind in ("energy", "local"):
+                prior += [k.sum()] if kind == "energy" else list(np.diag(k))
+                continue
+            second = np.array([[plain.second_derivative(kernel, a, b) for b in x] for a in x]) * same[:, :, None, None]
+            change = dx.reshape(len(x), -1, x.shape[1])
+            if kind == "stress":
+                change = np.stack([(dx_strain[:, a, b] + dx_strain[:, b, a]) / 2 for a, b in plain.VOIGT], axis=1)
+                change = change / atoms.get_volume()
+            prior += list(np.einsum("icf,ijfg,jcg->c", change, second, change))
         rows = np.concatenate([r[kind] for r in test_rows])
         variances[kind] = dtc(d2 * k_uu, d2 * k_lu, d2 * rows, d2 * np.array(prior), y, sigma)[1]
 

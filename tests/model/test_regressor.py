@@ -398,8 +398,26 @@ def test_perfect_crystals_and_duplicated_frames():
 def test_unknown_uncertainty(fitted, alloy):
     with pytest.raises(ValueError, match="`uncertainty` must be one of None, 'exact'; got 'fast'"):
         fitted.evaluate(alloy, uncertainty="fast")
-    with pytest.raises(ValueError, match="`std` must be one of 'energy', 'energies'; got 'forces'"):
-        fitted.evaluate(alloy, uncertainty="exact", std=("forces",))
+    with pytest.raises(ValueError, match="`std` must be one of 'energy', 'energies', 'forces', 'stress'; got 'virial'"):
+        fitted.evaluate(alloy, uncertainty="exact", std=("virial",))
+
+
+def test_only_what_is_named_has_a_standard_deviation(fitted, alloy):
+    forces = fitted.evaluate(alloy[:2], uncertainty="exact", std=("forces",))[1]
+    assert forces.forces_std.shape == forces.forces.shape
+    assert (forces.forces_std > 0).all()
+    assert (forces.energy_std, forces.energies_std, forces.stress_std) == (None, None, None)
+    molecule = alloy[0].copy()
+    molecule.pbc = False
+    assert fitted.evaluate([molecule], uncertainty="exact", std=("stress",))[0].stress_std is None
+
+
+def test_force_deviations_grow_away_from_the_data(fitted, alloy):
+    """The prior returns: an atom pulled out of its place is known less."""
+    odd = alloy[0].copy()
+    odd.positions[0] += (0.5, 0.4, 0.3)
+    near, far = (p.forces_std for p in fitted.evaluate([alloy[0], odd], uncertainty="exact", std=("forces",)))
+    assert far[0].mean() > 1.5 * near[0].mean()
 
 
 def test_score_needs_energies(fitted, alloy):
