@@ -19,8 +19,8 @@ __all__ = ["RECIPES", "automatic_noise", "automatic_terms"]
 RECIPES = ("soap", "universal", "bodies", "acsf")
 """One SOAP; SOAPs of several lengths; pairs, triplets and SOAP; symmetry functions."""
 
-_OPERATIONS = 4e12  # of a fit: one to three minutes on one core
-_MOST_POINTS, _FEWEST_POINTS = 4000, 200
+_OPERATIONS = 1e13  # of a fit: one to five minutes on one core
+_MOST_POINTS, _FEWEST_POINTS = 4000, 500
 
 
 def automatic_terms(frames: Sequence[Atoms], recipe: str = "soap") -> list[tuple[str, Term]]:
