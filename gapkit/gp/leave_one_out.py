@@ -1,8 +1,8 @@
 r"""Leave one structure out, in closed form.
 
 Let a structure have rows :math:`\Phi_b` (amplitudes included), noise :math:`\Lambda_b` and residuals
-:math:`r_b = y_b - \Phi_b w`, and let :math:`\hat H = \Lambda_b^{-1/2} \Phi_b S \Phi_b^T \Lambda_b^{-1/2}` with the posterior covariance
-S.  Without this structure
+:math:`r_b = y_b - \Phi_b w`, and let S be the posterior covariance and
+:math:`\hat H = \Lambda_b^{-1/2} \Phi_b S \Phi_b^T \Lambda_b^{-1/2}`.  Without this structure
 
 .. math::
     \Lambda_b^{-1/2} r_b^{\mathrm{loo}} = (1 - \hat H)^{-1} \Lambda_b^{-1/2} r_b, \qquad

@@ -1,7 +1,7 @@
 r"""Log marginal likelihood (evidence) of the DTC model, from the factors of the row groups alone.
 
-The labels are Gaussian with covariance :math:`\Lambda + \Phi D^2 \Phi^T`: noise, and whitened rows with the amplitude delta of
-each column's term.  With the Gram matrices :math:`G_g = \Phi_g^T \Phi_g`, :math:`c_g = \Phi_g^T y_g` of the groups of equal noise,
+The labels are Gaussian with covariance :math:`\Lambda + \Phi D^2 \Phi^T`: noise, and whitened rows with the amplitude delta
+of each column's term.  With the Gram matrices :math:`G_g = \Phi_g^T \Phi_g` of the groups of equal noise,
 
 .. math::
     A = 1 + D \Big( \sum_g G_g / \sigma_g^2 \Big) D, \qquad
