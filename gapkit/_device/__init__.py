@@ -19,5 +19,5 @@ _F = TypeVar("_F", bound=Callable[..., object])
 
 def device_function(function: _F) -> _F:
     """Compile lazily, for whoever calls it; caching is the caller's (its object code contains this function)."""
-    compiled: _F = numba.njit(error_model="numpy")(function)
+    compiled: _F = numba.njit(error_model="numpy", fastmath={"reassoc", "contract", "nsz"})(function)
     return compiled
