@@ -16,6 +16,8 @@ from typing import TypeVar
 import numba
 from numba.core import config
 
+from .._device import FREE_ORDER
+
 __all__ = ["cache_folder", "cache_is_empty", "cache_is_writable", "njit", "source_hash"]
 
 _F = TypeVar("_F", bound=Callable[..., object])
@@ -53,15 +55,15 @@ def cache_is_empty() -> bool:
 
 
 def njit(*, parallel: bool = False) -> Callable[[_F], _F]:
-    """The one decorator of all loops: cached, NumPy's division rules, no fastmath (it makes isnan return False)."""
+    """The one decorator of all loops: cached, NumPy's division rules, sums in any order (but NaN and infinity respected)."""
 
     def decorate(function: _F) -> _F:
         kept = config.CACHE_DIR
         config.CACHE_DIR = str(cache_folder())  # read by Numba here, when the function is decorated, and not later
         try:
-            compiled: _F = numba.njit(
-                cache=cache_is_writable(), error_model="numpy", parallel=parallel, fastmath={"reassoc", "contract", "nsz"}
-            )(function)
+            compiled: _F = numba.njit(cache=cache_is_writable(), error_model="numpy", parallel=parallel, fastmath=FREE_ORDER)(
+                function
+            )
         finally:
             config.CACHE_DIR = kept
         return compiled

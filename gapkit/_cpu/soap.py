@@ -26,6 +26,7 @@ Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
 _BLOCK = 16  # environments per parallel task: scratch arrays are allocated once per task
+_BATCH = 64  # pairs whose products are summed together: sums along them fill vector registers
 
 
 @njit(parallel=True)
@@ -47,30 +48,66 @@ def expand(
     """Expansion coefficients: the central atom's own (l = 0) plus g_nl(r) Y_lm of every neighbour within ``reach``."""
     n_max = central_n.size
     l_max = table.shape[2] // n_max - 1
+    n_lm, n_functions = (l_max + 1) * (l_max + 1), table.shape[2]
     n_environments = first.size - 1
     for block in prange((n_environments + _BLOCK - 1) // _BLOCK):
-        q = np.empty((l_max + 2, l_max + 2))
-        c = np.empty(l_max + 1)
-        s = np.empty(l_max + 1)
-        y = np.empty((l_max + 1) * (l_max + 1))
-        g = np.empty(table.shape[2])
+        y = np.empty(n_lm)
+        g = np.empty(n_functions)
+        y_am = np.empty((n_lm, _BATCH))
+        g_fm = np.empty((n_functions, _BATCH))
         for e in range(block * _BLOCK, min(n_environments, (block + 1) * _BLOCK)):
             c_edan[e] = 0.0
             own = species_e[e]
             for n in range(n_max):
                 c_edan[e, density_s[own], 0, n] = weight_s[own] * central_n[n]
-            for p in range(first[e], first[e + 1]):
-                r = distance_p[p]
-                if r >= reach:
-                    continue
-                harmonics(vector_pc[p, 0] / r, vector_pc[p, 1] / r, vector_pc[p, 2] / r, l_max, constants, q, c, s, y)
-                radial_functions(r, segments, table, g)
-                c_an = c_edan[e, density_s[species_p[p]]]
-                for l in range(l_max + 1):
-                    for a in range(l * l, (l + 1) * (l + 1)):
-                        ya = weight_s[species_p[p]] * y[a]
-                        for n in range(n_max):
-                            c_an[a, n] += ya * g[l * n_max + n]
+            for d in range(c_edan.shape[1]):
+                m = 0
+                for p in range(first[e], first[e + 1]):
+                    r = distance_p[p]
+                    if density_s[species_p[p]] == d and r < reach:
+                        harmonics(vector_pc[p, 0] / r, vector_pc[p, 1] / r, vector_pc[p, 2] / r, l_max, constants, y)
+                        radial_functions(r, segments, table, g)
+                        weight = weight_s[species_p[p]]
+                        for a in range(n_lm):
+                            y_am[a, m] = weight * y[a]
+                        for f in range(n_functions):
+                            g_fm[f, m] = g[f]
+                        m += 1
+                    if m == _BATCH or (m > 0 and p == first[e + 1] - 1):
+                        _add_products(m, y_am, g_fm, c_edan[e, d])
+                        m = 0
+
+
+@njit()
+def _add_products(n_pairs: int, y_am: Array, g_fm: Array, c_an: Array) -> None:
+    """c_lmn += sum of Y_lm g_nl over a batch of pairs; sums run along the pairs, four n at a time."""
+    n_max = c_an.shape[1]
+    whole = n_max - n_max % 4
+    for l in range(g_fm.shape[0] // n_max):
+        for n in range(0, whole, 4):
+            f = l * n_max + n
+            g0, g1, g2, g3 = g_fm[f], g_fm[f + 1], g_fm[f + 2], g_fm[f + 3]
+            for a in range(l * l, (l + 1) * (l + 1)):
+                y_m = y_am[a]
+                t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
+                for m in range(n_pairs):
+                    y = y_m[m]
+                    t0 += y * g0[m]
+                    t1 += y * g1[m]
+                    t2 += y * g2[m]
+                    t3 += y * g3[m]
+                c_an[a, n] += t0
+                c_an[a, n + 1] += t1
+                c_an[a, n + 2] += t2
+                c_an[a, n + 3] += t3
+        for n in range(whole, n_max):
+            g_m = g_fm[l * n_max + n]
+            for a in range(l * l, (l + 1) * (l + 1)):
+                y_m = y_am[a]
+                total = 0.0
+                for m in range(n_pairs):
+                    total += y_m[m] * g_m[m]
+                c_an[a, n] += total
 
 
 @njit(parallel=True)

@@ -12,12 +12,15 @@ from typing import TypeVar
 
 import numba
 
-__all__ = ["device_function"]
+__all__ = ["FREE_ORDER", "device_function"]
+
+FREE_ORDER = {"reassoc", "contract", "nsz"}
+"""What the compiler may do to sums so that they fill vector registers; full fastmath would make isnan return False."""
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
 
 def device_function(function: _F) -> _F:
     """Compile lazily, for whoever calls it; caching is the caller's (its object code contains this function)."""
-    compiled: _F = numba.njit(error_model="numpy", fastmath={"reassoc", "contract", "nsz"})(function)
+    compiled: _F = numba.njit(error_model="numpy", fastmath=FREE_ORDER)(function)
     return compiled

@@ -60,16 +60,25 @@ def polynomials(x: float, y: float, z: float, l_max: int, constants: Array, q: A
 
 
 @device_function
-def harmonics(x: float, y: float, z: float, l_max: int, constants: Array, q: Array, c: Array, s: Array, values: Array) -> None:
-    """Fill ``values[(l_max + 1)**2]``; scratch q (l_max + 2, l_max + 2), c, s (l_max + 1)."""
-    polynomials(x, y, z, l_max, constants, q, c, s)
-    for l in range(l_max + 1):
-        o = l * l + l
-        values[o] = constants[2, l, 0] * q[l, 0]
-        for m in range(1, l + 1):
-            nq = constants[2, l, m] * q[l, m]
-            values[o + m] = nq * c[m]
-            values[o - m] = nq * s[m]
+def harmonics(x: float, y: float, z: float, l_max: int, constants: Array, values: Array) -> None:
+    """Fill ``values[(l_max + 1)**2]``; the recursions run in registers, one chain per m."""
+    cosine = _ONE
+    sine = _ZERO
+    diagonal = _ONE
+    for m in range(l_max + 1):
+        if m > 0:
+            cosine, sine = x * cosine - y * sine, x * sine + y * cosine
+            diagonal *= 2 * m - 1
+        before = _ZERO
+        current = diagonal
+        for l in range(m, l_max + 1):
+            if l > m:
+                before, current = current, constants[0, l, m] * z * current + constants[1, l, m] * before
+            o = l * l + l
+            nq = constants[2, l, m] * current
+            values[o + m] = nq * cosine
+            if m > 0:
+                values[o - m] = nq * sine
 
 
 @device_function
