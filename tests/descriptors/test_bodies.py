@@ -154,7 +154,7 @@ def test_rows_equal_plain_sums_and_their_derivatives():
 
 
 TERMS = [
-    ("pair", Term(TwoBody(4.0), RBF(0.4), delta=0.5, n_sparse=6)),
+    ("pair", Term(TwoBody(4.0), RBF(0.3), delta=0.5, n_sparse=6)),
     ("triplet", Term(ThreeBody(3.0), RBF(0.7), delta=0.05, n_sparse=60, scale="std")),
     ("soap", Term(SOAP(3.5, 3, 2), DotProduct(2), delta=0.3, n_sparse=20)),
 ]
@@ -229,7 +229,7 @@ def test_standard_deviations_equal_dense_formulas(model):
     variance = residual + phi @ covariance @ phi.T
     assert_allclose(result.energies_std**2, np.diag(variance), rtol=1e-6, atol=1e-9 * size)
     assert_allclose(result.energy_std**2, variance.sum(), rtol=1e-6, atol=1e-9 * size)
-    assert bodies_residual.sum() < 1e-2 * size  # what is left out, with six sparse points a pair
+    assert bodies_residual.sum() < 1e-2 * size  # what is left out, with ten sparse points a pair
 
 
 def test_round_trip(model, tmp_path):
@@ -278,7 +278,7 @@ def test_frames_without_pairs():
 @pytest.fixture(scope="module")
 def tabulated(frames):
     terms = [
-        ("pair", Term(TwoBody(4.0, tabulate=True), RBF(0.4), delta=0.5, n_sparse=6)),
+        ("pair", Term(TwoBody(4.0, tabulate=True), RBF(0.3), delta=0.5, n_sparse=6)),
         ("triplet", Term(ThreeBody(3.0, tabulate=True), RBF(1.0), delta=0.05, n_sparse=60, scale="std")),
     ]
     return GAPRegressor(terms, random_state=0).fit(frames)

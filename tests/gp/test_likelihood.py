@@ -44,7 +44,7 @@ def test_value_equals_the_dense_formula_and_gradient_its_differences(data):
     evidence = Evidence.from_factors(factors_of(*data), TERMS)
     log_sigma, log_delta = np.log([0.2, 0.15]), np.log([1.5, 0.7])
     value, by_sigma, by_delta = evidence.value_and_gradient(log_sigma, log_delta)
-    assert_allclose(value, dense(*data, log_sigma, log_delta), rtol=1e-11)
+    assert_allclose(value, dense(*data, log_sigma, log_delta), rtol=1e-9)  # condition number of the dense matrix
     step = 1e-5
     for gradient, which in ((by_sigma, 0), (by_delta, 1)):
         for k in range(2):
