@@ -174,7 +174,7 @@ def test_forces_and_stress_of_three_terms_are_derivatives(model):
     atoms = copper_gold(7)
     result = model.evaluate([atoms])[0]
     assert_allclose(result.energies.sum(), result.energy, rtol=1e-13)
-    step = 1e-4
+    step = 3e-5
     for atom, axis in ((0, 0), (3, 2)):
         energies = []
         for sign in (1, -1):
@@ -297,7 +297,7 @@ def test_tables_stay_within_their_bounds(tabulated, frames):
 
 
 def test_forces_are_the_gradient_of_the_splined_energy(tabulated):
-    atoms, step = copper_gold(7), 1e-4
+    atoms, step = copper_gold(7), 3e-5
     forces = tabulated.evaluate([atoms])[0].forces
     for atom, axis in ((0, 0), (3, 2)):
         energies = []
