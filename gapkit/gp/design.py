@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +78,8 @@ class SparseTerm:
         kept, kept_weights, factors, columns, dropped = [], [], [], [], 0
         for group, (candidates, weight) in enumerate(zip(points, weights, strict=True)):
             scaled = candidates if scales is None else candidates / scales[group]
+            if kernel.is_stationary() and len(candidates):
+                scaled = scaled - scaled.mean(axis=0)  # see `seen`
             index, factor = pivoted_cholesky(kernel(scaled)) if len(candidates) else (np.arange(0), np.empty((0, 0)))
             kept.append(np.ascontiguousarray(candidates[index]))
             kept_weights.append(weight[index])
@@ -88,8 +91,21 @@ class SparseTerm:
         return cls(descriptor, kernel, delta, kept, kept_weights, scales, factors, columns), dropped
 
     def scaled(self, group: int, values: Array) -> Array:
-        """Features of a group as the kernel sees them."""
+        """Divide by the scales of a group: features, or gradients by what the kernel sees."""
         return values if self.scales is None else values / self.scales[group]
+
+    def seen(self, group: int, values: Array) -> Array:
+        """Features of a group as the kernel sees them: scaled, and for stationary kernels relative to the sparse points' mean.
+
+        Such kernels take (x - s)² from x·x + s·s - 2 x·s, which loses digits where x and s are long and their difference short.
+        """
+        values = self.scaled(group, values)
+        return values - self.centres[group] if self.kernel.is_stationary() else values
+
+    @cached_property
+    def centres(self) -> list[Array]:
+        """Mean of the scaled sparse points of each group; 0 without any."""
+        return [self.scaled(g, p).mean(axis=0) if len(p) else np.zeros(p.shape[1]) for g, p in enumerate(self.points)]
 
     @property
     def n_points(self) -> int:
@@ -208,7 +224,7 @@ def kernel_rows(terms: Sequence[SparseTerm], neighbors: NeighborList, labels: Se
                 members = np.flatnonzero(features.groups == group)
                 if len(members) == 0 or len(term.points[group]) == 0:
                     continue
-                x, points = term.scaled(group, features.values[members]), term.scaled(group, term.points[group])
+                x, points = term.seen(group, features.values[members]), term.seen(group, term.points[group])
                 weight = counted[members, None] if features.weights is not None else counted
                 if not derivatives:
                     value = term.kernel(x, points)

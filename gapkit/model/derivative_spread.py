@@ -90,10 +90,13 @@ def _add_priors(
         )
     features = term.descriptor.compute(neighbors, jacobian=True)
     assert features.jacobian is not None  # noqa: S101 - for the type checker
-    x, jacobian = features.values.copy(), features.jacobian.copy()
+    x, jacobian = features.values.copy(), features.jacobian
+    for group in np.unique(features.groups):
+        members = features.groups == group
+        x[members] = term.seen(int(group), x[members])
     if term.scales is not None:
         scales = np.array([term.scales[g] for g in features.groups])
-        x, jacobian = x / scales, jacobian / scales[neighbors.centers][:, None, :]
+        jacobian = jacobian / scales[neighbors.centers][:, None, :]
     variance = term.delta**2
     if with_forces:
         for atom in range(neighbors.n_atoms):

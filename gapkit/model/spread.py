@@ -64,7 +64,7 @@ class Spread:
             members = np.flatnonzero(features.groups == group)
             if len(members) == 0 or len(points) == 0:
                 continue
-            kernel = term.kernel(term.scaled(group, features.values[members]), term.scaled(group, points)) * of_points
+            kernel = term.kernel(term.seen(group, features.values[members]), term.seen(group, points)) * of_points
             if term.descriptor.one_per_atom:
                 self.phi[features.owners[members, 0], columns] = kernel
                 continue
@@ -75,7 +75,7 @@ class Spread:
             for group in np.unique(features.groups):
                 members = features.groups == group
                 self.prior[features.owners[members, 0]] += term.delta**2 * term.kernel.diag(
-                    term.scaled(int(group), features.values[members])
+                    term.seen(int(group), features.values[members])
                 )
             if "energy" in self.wanted:
                 self.environments[t].append((features.values, features.groups))
@@ -105,7 +105,7 @@ class Spread:
         for s in range(len(result)):
             atoms = slice(first[s], first[s + 1])
             for group in np.unique(groups[atoms]):
-                x = term.scaled(int(group), values[atoms][groups[atoms] == group])
+                x = term.seen(int(group), values[atoms][groups[atoms] == group])
                 for start in range(0, len(x), _BLOCK):
                     result[s] += term.delta**2 * float(term.kernel(x[start : start + _BLOCK], x).sum())
         return result

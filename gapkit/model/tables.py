@@ -49,11 +49,11 @@ class ExactSum(Table):
 
     def __init__(self, term: SparseTerm, group: int, alpha: Array) -> None:
         self.term, self.group = term, group
-        self.points, self.alpha = term.scaled(group, term.points[group]), alpha * term.weights[group]
+        self.points, self.alpha = term.seen(group, term.points[group]), alpha * term.weights[group]
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
         """Values and gradients."""
-        scaled = self.term.scaled(self.group, x)
+        scaled = self.term.seen(self.group, x)
         kernel, a, b = self.term.kernel.value_and_slopes(scaled, self.points)
         a *= self.alpha
         slope = a @ self.points
@@ -63,7 +63,7 @@ class ExactSum(Table):
 
     def value(self, x: Array) -> Array:
         """Values alone: no slopes are computed."""
-        result: Array = self.term.kernel(self.term.scaled(self.group, x), self.points) @ self.alpha
+        result: Array = self.term.kernel(self.term.seen(self.group, x), self.points) @ self.alpha
         return result
 
 
