@@ -113,7 +113,7 @@ def _check_invariances(fitted: Descriptor, atoms: Atoms) -> None:
 def _group_sums(fitted: Descriptor, atoms: Atoms) -> Array:
     """Weighted sums of the features, of their squares and of 1 over the environments of each group."""
     features = fitted.compute(NeighborList.from_atoms([atoms], fitted.neighbor_range))
-    weights = np.ones(len(features.values)) if features.weights is None else features.weights
+    weights = features.weights_or_ones
     columns = np.column_stack([np.ones(len(weights)), features.values, features.values**2])
     result = np.zeros((len(fitted.group_names_), columns.shape[1]))
     np.add.at(result, features.groups, weights[:, None] * columns)

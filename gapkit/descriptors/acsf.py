@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from .._backend import acsf_ops
@@ -139,11 +138,6 @@ class ACSF(Descriptor):
         """Pair functions of every species and triplet functions of every pair of species."""
         n, functions = len(self.species_), self._functions()
         return int(n * functions.pair_table.shape[2] + n * (n + 1) // 2 * len(functions.eta_h))
-
-    @property
-    def group_names_(self) -> list[str]:
-        """Chemical symbols: environments of different centre species are not compared."""
-        return [chemical_symbols[z] for z in self.species_]
 
     def compute(self, neighbors: NeighborList, *, jacobian: bool = False, centers: slice | None = None) -> Features:
         """Features of the environments of some atoms.

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..exceptions import InvalidStructureError
 from ..neighbors import NeighborList, check_structures
 
-__all__ = ["DESCRIPTORS", "Descriptor", "Features", "species_of"]
+__all__ = ["DESCRIPTORS", "Descriptor", "Features", "atomic_number", "species_of"]
 
 Array = NDArray[np.float64]
 
@@ -68,6 +68,11 @@ class Features:
     weight_gradient: Array | None = None
     state: Any = None
 
+    @property
+    def weights_or_ones(self) -> Array:
+        """The weights, 1 where there are none."""
+        return np.ones(len(self.groups)) if self.weights is None else self.weights
+
     @classmethod
     def of_atoms(
         cls,
@@ -90,6 +95,11 @@ class Features:
 def species_of(frames: Sequence[Atoms]) -> list[int]:
     """Atomic numbers that occur, ascending."""
     return sorted({int(z) for atoms in frames for z in np.unique(atoms.numbers)})
+
+
+def atomic_number(species: int | str) -> int:
+    """Atomic number of a chemical symbol or number."""
+    return chemical_symbols.index(species) if isinstance(species, str) else int(species)
 
 
 class Descriptor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -127,9 +137,9 @@ class Descriptor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Length of a feature vector of the fitted descriptor."""
 
     @property
-    @abstractmethod
     def group_names_(self) -> list[str]:
-        """Name of each group of environments."""
+        """Name of each group of environments; here the chemical symbols of the centres."""
+        return [chemical_symbols[z] for z in self.species_]
 
     @abstractmethod
     def compute(self, neighbors: NeighborList, *, jacobian: bool = False, centers: slice | None = None) -> Features:
@@ -163,7 +173,7 @@ class Descriptor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if self.species is None:
             self.species_ = species_of(frames)
         else:
-            self.species_ = sorted({chemical_symbols.index(s) if isinstance(s, str) else int(s) for s in self.species})
+            self.species_ = sorted({atomic_number(s) for s in self.species})
         return self
 
     def transform(self, X: Sequence[Atoms]) -> Array:

@@ -17,6 +17,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from .._validation import check_choice, check_integer, check_real, describe
+from .base import atomic_number
 from .radial import Array
 
 __all__ = ["Channels", "channels_of", "check_compression"]
@@ -128,7 +129,7 @@ def _resolved(radial: bool, species: bool, n_species: int, n_max: int) -> Array:
 def _species_weights(weighting: Mapping[str | int, float] | None, species: Sequence[int]) -> Array:
     if not weighting:
         return np.ones(len(species))
-    by_number = {chemical_symbols.index(k) if isinstance(k, str) else int(k): float(v) for k, v in weighting.items()}
+    by_number = {atomic_number(k): float(v) for k, v in weighting.items()}
     missing = [chemical_symbols[z] for z in species if z not in by_number]
     if missing:
         raise ValueError(describe("compression['species_weighting']", f"given for {', '.join(missing)} too", dict(weighting)))

@@ -11,13 +11,12 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from .._validation import check_cutoff, describe
 from ..exceptions import ModelFormatError
 from ..neighbors import NeighborList, check_structures
-from .base import Descriptor, Features
+from .base import Descriptor, Features, atomic_number
 
 __all__ = ["DScribe", "dscribe_from_plain", "dscribe_to_plain"]
 
@@ -113,8 +112,7 @@ class DScribe(Descriptor):
         """
         check_structures(X, name="X")
         self.check_parameters()
-        numbers = {chemical_symbols.index(s) if isinstance(s, str) else int(s) for s in self.descriptor.species}
-        self.species_ = sorted(numbers - {0})  # some add a dummy
+        self.species_ = sorted({atomic_number(s) for s in self.descriptor.species} - {0})  # some add a dummy
         return self
 
     @property
@@ -126,11 +124,6 @@ class DScribe(Descriptor):
     def n_features(self) -> int:
         """Length of a feature vector."""
         return int(self.descriptor.get_number_of_features())
-
-    @property
-    def group_names_(self) -> list[str]:
-        """Chemical symbols: environments of different centre species are not compared."""
-        return [chemical_symbols[z] for z in self.species_]
 
     def compute(self, neighbors: NeighborList, *, jacobian: bool = False, centers: slice | None = None) -> Features:
         """Features of the environments of some atoms.

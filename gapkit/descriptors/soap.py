@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
@@ -193,11 +192,6 @@ class SOAP(Descriptor):
     def n_features(self) -> int:
         """Length of the power spectrum."""
         return self._channels().n_pairs(self.n_max) * (self.l_max + 1) + isinstance(self.rbf, QuipBasis)
-
-    @property
-    def group_names_(self) -> list[str]:
-        """Chemical symbols: environments of different centre species are not compared."""
-        return [chemical_symbols[z] for z in self.species_]
 
     def compute(self, neighbors: NeighborList, *, jacobian: bool = False, centers: slice | None = None) -> Features:
         """Features of the environments of some atoms.

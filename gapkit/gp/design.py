@@ -219,32 +219,37 @@ def kernel_rows(terms: Sequence[SparseTerm], neighbors: NeighborList, labels: Se
         width = max([term.descriptor.n_features, *(len(p) for p in term.points)])
         for centers in blocks_of_centers(term.descriptor.entries_until(neighbors), 24 * width if derivatives else width):
             features = term.descriptor.compute(neighbors, jacobian=derivatives, centers=centers)
-            counted = float(term.descriptor.multiplicity) * (np.ones(1) if features.weights is None else features.weights)
+            weights = term.descriptor.multiplicity * features.weights_or_ones[:, None]
             for group, columns in enumerate(term.columns):
                 members = np.flatnonzero(features.groups == group)
                 if len(members) == 0 or len(term.points[group]) == 0:
                     continue
                 x, points = term.seen(group, features.values[members]), term.seen(group, term.points[group])
-                weight = counted[members, None] if features.weights is not None else counted
                 if not derivatives:
                     value = term.kernel(x, points)
                 else:
                     value, slope, self_slope = term.kernel.value_and_slopes(x, points)
-                    parts = _Slopes.of(term, group, features, members, x, points, weight, (value, slope, self_slope))
-                    _add_gradients(features, members, parts, columns.start, (force_row, stress_row), rows)
+                    parts = _Slopes.of(term, group, features, members, x, points, weights[members], (value, slope, self_slope))
+                    parts.add_to(rows, columns.start, neighbors, (force_row, stress_row))
                 energy_of = energy_row[neighbors.structure[features.owners[members, 0]]]
-                _add_energies(energy_of, value * weight, rows.energy[:, columns])
-        for weights, columns in zip(term.weights, term.columns, strict=True):
+                _add_energies(energy_of, value * weights[members], rows.energy[:, columns])
+        for of_points, columns in zip(term.weights, term.columns, strict=True):
             for block in (rows.energy, rows.forces, rows.stress):
-                block[:, columns] *= weights
+                block[:, columns] *= of_points
     rows.energy[:] /= np.sqrt(sizes[energy_row >= 0])[:, None]
     return rows
 
 
 @dataclass(frozen=True)
 class _Slopes:
-    """Derivative of w_e k(x_e, s_m) by each pair vector: slope_em (J_p s_m) + the sum over r of coefficient_rem vector_rpc."""
+    """Derivative of w_e k(x_e, s_m) by each pair vector: slope_em (J_p s_m) + the sum over r of coefficient_rem vector_rpc.
 
+    ``pairs[first[e]:first[e + 1]]`` are those of environment e, ``centers`` their common centre.
+    """
+
+    centers: NDArray[np.int64]
+    first: NDArray[np.int64]
+    pairs: NDArray[np.int64]
     slope: Array
     pair: Array
     sums: Array
@@ -266,10 +271,14 @@ class _Slopes:
     ) -> _Slopes:
         """Chain rule for some environments of a group: d(w k) = w (A J s + B J x) + k dw."""
         value, slope, self_slope = kernel
-        jacobian, entries, first = features.jacobian, *_entries(features, members)
+        jacobian, gradient, index, first = features.jacobian, features.weight_gradient, features.pairs, features.first
         assert jacobian is not None  # noqa: S101 - for the type checker: the caller asked for it
-        jacobian = jacobian if entries is None else jacobian[entries]
-        index = features.pairs if entries is None else features.pairs[entries]
+        if len(members) < len(features.groups):
+            counts = np.diff(features.first)[members]
+            first = np.concatenate([[0], np.cumsum(counts)])
+            entries = np.repeat(features.first[members] - first[:-1], counts) + np.arange(first[-1])
+            jacobian, index = jacobian[entries], index[entries]
+            gradient = None if gradient is None else gradient[entries]
         vectors, n_features = features.neighbors.vectors[index], points.shape[1]
         sums = np.empty((len(members), 9, n_features))
         row_ops().centre_and_strain(first, vectors, jacobian, sums)
@@ -279,14 +288,16 @@ class _Slopes:
             outer = x if term.scales is None else x / term.scales[group]
             coefficients.append(self_slope * weight)
             pair_vectors.append(np.einsum("pcf,pf->pc", jacobian, np.repeat(outer, np.diff(first), axis=0)))
-        if features.weight_gradient is not None:
-            gradient = features.weight_gradient if entries is None else features.weight_gradient[entries]
+        if gradient is not None:
             coefficients.append(value * term.descriptor.multiplicity)
             pair_vectors.append(gradient)
         sum_vectors = np.empty((len(coefficients), len(members), 9, 1))
         for vector, target in zip(pair_vectors, sum_vectors, strict=True):
             row_ops().centre_and_strain(first, vectors, np.ascontiguousarray(vector[:, :, None]), target)
         return cls(
+            features.owners[members, 0],
+            first,
+            index,
             slope * weight,
             (jacobian.reshape(-1, n_features) @ inner.T).reshape(-1, 3, len(points)),
             (sums.reshape(-1, n_features) @ inner.T).reshape(-1, 9, len(points)),
@@ -295,14 +306,27 @@ class _Slopes:
             sum_vectors[:, :, :, 0],
         )
 
-
-def _entries(features: Features, members: NDArray[np.int64]) -> tuple[NDArray[np.int64] | None, NDArray[np.int64]]:
-    """Entries of some environments (None for all of them) and where those of each begin."""
-    if len(members) == len(features.groups):
-        return None, features.first
-    counts = np.diff(features.first)[members]
-    first = np.concatenate([[0], np.cumsum(counts)])
-    return np.repeat(features.first[members] - first[:-1], counts) + np.arange(first[-1]), first
+    def add_to(
+        self, rows: Rows, column: int, neighbors: NeighborList, label_rows: tuple[NDArray[np.int64], NDArray[np.int64]]
+    ) -> None:
+        """Add to the force and stress rows, from ``column`` on; ``label_rows``: first row of each atom and structure."""
+        row_ops().add_gradient_rows(
+            self.first,
+            self.centers,
+            neighbors.neighbors[self.pairs],
+            neighbors.structure,
+            *label_rows,
+            volumes(neighbors),
+            self.slope,
+            self.pair,
+            self.sums,
+            self.coefficients,
+            self.pair_vectors,
+            self.sum_vectors,
+            column,
+            rows.forces,
+            rows.stress,
+        )
 
 
 def _row_numbers(exists: Sequence[bool], rows_each: int) -> NDArray[np.int64]:
@@ -317,36 +341,6 @@ def _add_energies(row: NDArray[np.int64], value: Array, energy: Array) -> None:
     for k, total in zip(row[starts], np.add.reduceat(value, starts, axis=0), strict=True):
         if k >= 0:
             energy[k] += total
-
-
-def _add_gradients(
-    features: Features,
-    members: NDArray[np.int64],
-    parts: _Slopes,
-    column: int,
-    label_rows: tuple[NDArray[np.int64], NDArray[np.int64]],
-    rows: Rows,
-) -> None:
-    """Add the derivatives of the kernels of some environments with the sparse points of their group."""
-    neighbors, (entries, first) = features.neighbors, _entries(features, members)
-    index = features.pairs if entries is None else features.pairs[entries]
-    row_ops().add_gradient_rows(
-        first,
-        features.owners[members, 0],
-        neighbors.neighbors[index],
-        neighbors.structure,
-        *label_rows,
-        volumes(neighbors),
-        parts.slope,
-        parts.pair,
-        parts.sums,
-        parts.coefficients,
-        parts.pair_vectors,
-        parts.sum_vectors,
-        column,
-        rows.forces,
-        rows.stress,
-    )
 
 
 def whiten(terms: Sequence[SparseTerm], rows: Array) -> Array:

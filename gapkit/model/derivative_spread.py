@@ -15,12 +15,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..gp.design import SparseTerm, kernel_rows, whiten
+from ..gp.design import SparseTerm, kernel_rows
 from ..gp.observations import VOIGT, Labels, volumes
 from ..gp.posterior import SparsePosterior
 from ..kernels import Kernel
 from ..neighbors import NeighborList
-from .spread import clipped
+from .spread import deviations, with_amplitudes
 
 __all__ = ["derivative_deviations"]
 
@@ -52,25 +52,13 @@ def derivative_deviations(
         _add_priors(term, neighbors, "forces" in wanted, of_stress, prior_forces, prior_stress)
     forces = stresses = None
     if "forces" in wanted:
-        deviation = _deviation(terms, posterior, prior_forces.ravel(), rows.forces, "forces")
-        forces = deviation.reshape(-1, 3)
+        phi = with_amplitudes(terms, rows.forces)
+        forces = deviations(terms, posterior, prior_forces.ravel(), phi, "forces").reshape(-1, 3)
     if "stress" in wanted:
-        deviation = _deviation(terms, posterior, prior_stress[of_stress].ravel(), rows.stress, "stresses").reshape(-1, 6)
-        found = iter(deviation)
+        phi = with_amplitudes(terms, rows.stress)
+        found = iter(deviations(terms, posterior, prior_stress[of_stress].ravel(), phi, "stresses").reshape(-1, 6))
         stresses = [next(found) if stress else None for stress in of_stress]
     return forces, stresses
-
-
-def _deviation(terms: Sequence[SparseTerm], posterior: SparsePosterior, prior: Array, rows: Array, what: str) -> Array:
-    phi, known = whiten(terms, rows), np.zeros(len(rows))
-    for term in terms:
-        for columns in term.columns:
-            phi[:, columns] *= term.delta
-        if term.descriptor.one_per_atom:
-            own = phi[:, term.columns[0].start : term.columns[-1].stop]
-            known += np.einsum("nm,nm->n", own, own)
-    result: Array = np.sqrt(clipped(prior - known, prior, what) + posterior.data_variance(phi))
-    return result
 
 
 def _add_priors(

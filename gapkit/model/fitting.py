@@ -181,7 +181,7 @@ def _sample(
         neighbors = NeighborList.from_atoms(chunk, descriptor.neighbor_range, first_frame=start)
         features = descriptor.compute(neighbors)
         rank = rng.random(len(features.values))
-        weights = np.ones(len(rank)) if features.weights is None else features.weights
+        weights = features.weights_or_ones
         for group, pool in enumerate(pools):
             members = (features.groups == group) & (weights >= _SMALLEST_WEIGHT)
             pool.add(np.column_stack([features.values[members], weights[members]]), rank[members])

@@ -221,8 +221,7 @@ def table_errors(potential: Potential, neighbors: NeighborList) -> dict[int, flo
         for centers in blocks_of_centers(term.descriptor.entries_until(neighbors), 8 * term.n_points, _BLOCK):
             features = term.descriptor.compute(neighbors, centers=centers)
             exact, tabulated = (environment_energies(term, alphas, use, features, False)[0] for use in (None, tables))
-            weights = 1.0 if features.weights is None else features.weights
-            errors[t] = max(errors[t], float(np.abs(weights * (exact - tabulated)).max(initial=0.0)))
+            errors[t] = max(errors[t], float(np.abs(features.weights_or_ones * (exact - tabulated)).max(initial=0.0)))
     return errors
 
 

@@ -15,7 +15,7 @@ from ..gp.design import SparseTerm, whiten
 from ..gp.posterior import SparsePosterior
 from ..neighbors import NeighborList
 
-__all__ = ["Spread", "clipped"]
+__all__ = ["Spread", "deviations", "with_amplitudes"]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -57,9 +57,7 @@ class Spread:
         """Add a block of environments of term ``t``."""
         term = self.terms[t]
         n_owners = features.owners.shape[1]
-        weights = np.full(len(features.groups), term.descriptor.multiplicity / n_owners)
-        if features.weights is not None:
-            weights = weights * features.weights
+        weights = term.descriptor.multiplicity / n_owners * features.weights_or_ones
         for group, (points, of_points, columns) in enumerate(zip(term.points, term.weights, term.columns, strict=True)):
             members = np.flatnonzero(features.groups == group)
             if len(members) == 0 or len(points) == 0:
@@ -82,20 +80,18 @@ class Spread:
 
     def results(self) -> tuple[Array | None, Array | None]:
         """Standard deviations (eV) of the local and of the total energies, None for what is not wanted."""
-        whiten(self.terms, self.phi)
-        for term in self.terms:
-            for columns in term.columns:
-                self.phi[:, columns] *= term.delta
+        with_amplitudes(self.terms, self.phi)
         local = total = None
         if "energies" in self.wanted:
-            local = self._deviation(self.prior, self.phi, "local energies")
+            local = deviations(self.terms, self.posterior, self.prior, self.phi, "local energies")
         if "energy" in self.wanted:
             prior = np.zeros(self.neighbors.n_structures)
             for term, parts in zip(self.terms, self.environments, strict=True):
                 if parts:
                     values, groups = (np.concatenate(p) for p in zip(*parts, strict=True))
                     prior += self._prior_of_structures(term, values, groups)
-            total = self._deviation(prior, np.add.reduceat(self.phi, self.neighbors.first_atom[:-1], axis=0), "total energies")
+            phi = np.add.reduceat(self.phi, self.neighbors.first_atom[:-1], axis=0)
+            total = deviations(self.terms, self.posterior, prior, phi, "total energies")
         return local, total
 
     def _prior_of_structures(self, term: SparseTerm, values: Array, groups: Index) -> Array:
@@ -110,17 +106,28 @@ class Spread:
                     result[s] += term.delta**2 * float(term.kernel(x[start : start + _BLOCK], x).sum())
         return result
 
-    def _deviation(self, prior: Array, phi: Array, what: str) -> Array:
-        known = np.zeros(len(phi))
-        for term in self.terms:
-            if term.descriptor.one_per_atom:
-                columns = slice(term.columns[0].start, term.columns[-1].stop)
-                known += np.einsum("nm,nm->n", phi[:, columns], phi[:, columns])
-        left = clipped(prior - known, prior, what)
-        return np.sqrt(left + self.posterior.data_variance(phi))
+
+def with_amplitudes(terms: Sequence[SparseTerm], rows: Array) -> Array:
+    """Whitened rows times the delta of each term, in place."""
+    whiten(terms, rows)
+    for term in terms:
+        for columns in term.columns:
+            rows[:, columns] *= term.delta
+    return rows
 
 
-def clipped(variance: Array, prior: Array, what: str) -> Array:
+def deviations(terms: Sequence[SparseTerm], posterior: SparsePosterior, prior: Array, phi: Array, what: str) -> Array:
+    """Standard deviations of functionals from their prior variances and their rows `with_amplitudes`; see `Spread`."""
+    known = np.zeros(len(phi))
+    for term in terms:
+        if term.descriptor.one_per_atom:
+            own = phi[:, term.columns[0].start : term.columns[-1].stop]
+            known += np.einsum("nm,nm->n", own, own)
+    result: Array = np.sqrt(_clipped(prior - known, prior, what) + posterior.data_variance(phi))
+    return result
+
+
+def _clipped(variance: Array, prior: Array, what: str) -> Array:
     """Replace negative variances by 0; say so when one is larger than rounding explains."""
     bad = variance < -1e-9 * prior
     if bad.any():

@@ -209,7 +209,7 @@ def test_standard_deviations_equal_dense_formulas(model):
     residual, bodies_residual, size = np.zeros((n, n)), np.zeros((n, n)), 0.0
     for term in potential.terms:
         features = term.descriptor.compute(NeighborList.from_atoms([atoms], term.descriptor.neighbor_range))
-        weights = np.ones(len(features.groups)) if features.weights is None else features.weights
+        weights = features.weights_or_ones
         share = np.zeros((n, len(weights)))
         for column in features.owners.T:
             share[column, np.arange(len(weights))] += weights * term.descriptor.multiplicity / features.owners.shape[1]
