@@ -1,7 +1,8 @@
 """Symmetry-function loops: values, their adjoint, and the Jacobian per pair.
 
-Array names end with their axes: e environment (a centre), p pair, f feature, k neighbour of one centre, c Cartesian,
-t tabulated function of a distance, g pair function, h triplet function, a angular factor.
+Array names end with their axes: e environment (a centre), p pair, f feature, i and k neighbours of one centre within reach,
+m triplet of a batch, c Cartesian, t tabulated function of a distance, g pair function, h triplet function, a angular
+factor, z 0 for G4 and 1 for G5.
 
 ``pair_table`` holds the pair functions, ``triplet_table`` exp(-eta r²) fc(r) of every eta of the triplet functions.  A triplet
 function is the product of the factors ``eta_h`` of its two or three distances and of the angular factor ``angular_h``;
@@ -175,33 +176,31 @@ def values(
                     value_ef[e, f + g] += pair_g[g]
                 if n_triplet > 0:
                     radial_functions(r_k[k], triplet_segments, triplet_table, g_kt[k])
-            for pair_of_species in range(n_species * n_species if n_triplet > 0 else 0):
-                one, other = pair_of_species // n_species, pair_of_species % n_species
-                if other > one:
-                    continue
-                h = _first_feature(one, other, n_species, n_pair, n_triplet)
-                i, end, low, high = first_s[one], first_s[one + 1], first_s[other], first_s[other + 1]
-                k = low
-                while i < end:
-                    n, i, k = _next_triplets(
-                        i, k, low, high, end, unit_kc, r_k, reach, n_narrow < n_triplet, i_m, k_m, cosine_m, third_m
-                    )
-                    _powers(n, cosine_m, zeta_a, sign_a, base_m, power_am, lower_am)
-                    for m in range(n):
-                        inside = n_narrow > 0 and third_m[m] < reach
-                        if inside:
-                            radial_functions(third_m[m], triplet_segments, triplet_table, third_t)
-                        for t in range(n_eta):
-                            x = g_kt[i_m[m], t] * g_kt[k_m[m], t]
-                            wide_tm[t, m] = x
-                            narrow_tm[t, m] = x * third_t[t] if inside else 0.0
-                    for q in range(n_triplet):
-                        factor = narrow_tm[eta_h[q]] if q < n_narrow else wide_tm[eta_h[q]]
-                        power = power_am[angular_h[q]]
-                        total = 0.0
+            for one in range(n_species if n_triplet > 0 else 0):
+                for other in range(one + 1):
+                    h = _first_feature(one, other, n_species, n_pair, n_triplet)
+                    i, end, low, high = first_s[one], first_s[one + 1], first_s[other], first_s[other + 1]
+                    k = low
+                    while i < end:
+                        n, i, k = _next_triplets(
+                            i, k, low, high, end, unit_kc, r_k, reach, n_narrow < n_triplet, i_m, k_m, cosine_m, third_m
+                        )
+                        _powers(n, cosine_m, zeta_a, sign_a, base_m, power_am, lower_am)
                         for m in range(n):
-                            total += factor[m] * power[m]
-                        value_ef[e, h + q] += total
+                            inside = n_narrow > 0 and third_m[m] < reach
+                            if inside:
+                                radial_functions(third_m[m], triplet_segments, triplet_table, third_t)
+                            for t in range(n_eta):
+                                x = g_kt[i_m[m], t] * g_kt[k_m[m], t]
+                                wide_tm[t, m] = x
+                                narrow_tm[t, m] = x * third_t[t] if inside else 0.0
+                        for q in range(n_triplet):
+                            factor = narrow_tm[eta_h[q]] if q < n_narrow else wide_tm[eta_h[q]]
+                            power = power_am[angular_h[q]]
+                            total = 0.0
+                            for m in range(n):
+                                total += factor[m] * power[m]
+                            value_ef[e, h + q] += total
 
 
 @njit(parallel=True)
@@ -267,57 +266,55 @@ def pullback(
                     gradient_pc[p, c] = along * unit_kc[k, c]
                 if n_triplet > 0:
                     radial_functions_slopes(r_k[k], triplet_segments, triplet_table, g_kt[k], d_kt[k])
-            for pair_of_species in range(n_species * n_species if n_triplet > 0 else 0):
-                one, other = pair_of_species // n_species, pair_of_species % n_species
-                if other > one:
-                    continue
-                h = _first_feature(one, other, n_species, n_pair, n_triplet)
-                i, end, low, high = first_s[one], first_s[one + 1], first_s[other], first_s[other + 1]
-                k = low
-                while i < end:
-                    n, i, k = _next_triplets(
-                        i, k, low, high, end, unit_kc, r_k, reach, n_narrow < n_triplet, i_m, k_m, cosine_m, third_m
-                    )
-                    _powers(n, cosine_m, zeta_a, sign_a, base_m, power_am, lower_am)
-                    for z in range(0 if n_narrow > 0 else 1, 2 if n_narrow < n_triplet else 1):
-                        for t in range(n_eta):
-                            sum_ztm[z, t, :n] = 0.0
-                            turn_ztm[z, t, :n] = 0.0
-                    for q in range(n_triplet):
-                        w, z = weight_ef[e, h + q], 0 if q < n_narrow else 1
-                        power, lower = power_am[angular_h[q]], lower_am[angular_h[q]]
-                        w_slope = w * zeta_a[angular_h[q]] * sign_a[angular_h[q]]
-                        total, turn = sum_ztm[z, eta_h[q]], turn_ztm[z, eta_h[q]]
+            for one in range(n_species if n_triplet > 0 else 0):
+                for other in range(one + 1):
+                    h = _first_feature(one, other, n_species, n_pair, n_triplet)
+                    i, end, low, high = first_s[one], first_s[one + 1], first_s[other], first_s[other + 1]
+                    k = low
+                    while i < end:
+                        n, i, k = _next_triplets(
+                            i, k, low, high, end, unit_kc, r_k, reach, n_narrow < n_triplet, i_m, k_m, cosine_m, third_m
+                        )
+                        _powers(n, cosine_m, zeta_a, sign_a, base_m, power_am, lower_am)
+                        for z in range(0 if n_narrow > 0 else 1, 2 if n_narrow < n_triplet else 1):
+                            for t in range(n_eta):
+                                sum_ztm[z, t, :n] = 0.0
+                                turn_ztm[z, t, :n] = 0.0
+                        for q in range(n_triplet):
+                            w, z = weight_ef[e, h + q], 0 if q < n_narrow else 1
+                            power, lower = power_am[angular_h[q]], lower_am[angular_h[q]]
+                            w_slope = w * zeta_a[angular_h[q]] * sign_a[angular_h[q]]
+                            total, turn = sum_ztm[z, eta_h[q]], turn_ztm[z, eta_h[q]]
+                            for m in range(n):
+                                total[m] += w * power[m]
+                                turn[m] += w_slope * lower[m]
                         for m in range(n):
-                            total[m] += w * power[m]
-                            turn[m] += w_slope * lower[m]
-                    for m in range(n):
-                        a, b, third, cosine = i_m[m], k_m[m], third_m[m], cosine_m[m]
-                        by_a, by_b, by_third, by_cosine = 0.0, 0.0, 0.0, 0.0
-                        if n_narrow > 0 and third < reach:
-                            radial_functions_slopes(third, triplet_segments, triplet_table, third_t, d_third_t)
-                            for t in range(n_eta):
-                                x, y, z = g_kt[a, t], g_kt[b, t], third_t[t]
-                                total = sum_ztm[0, t, m]
-                                by_cosine += turn_ztm[0, t, m] * x * y * z
-                                by_a += total * d_kt[a, t] * y * z
-                                by_b += total * x * d_kt[b, t] * z
-                                by_third += total * x * y * d_third_t[t]
-                            by_third /= third
-                        if n_narrow < n_triplet:
-                            for t in range(n_eta):
-                                x, y, total = g_kt[a, t], g_kt[b, t], sum_ztm[1, t, m]
-                                by_cosine += turn_ztm[1, t, m] * x * y
-                                by_a += total * d_kt[a, t] * y
-                                by_b += total * x * d_kt[b, t]
-                        # d cosine / d D_a = (v - cosine u) / r_a; the third vector is D_a - D_b
-                        turn_a, turn_b = by_cosine / r_k[a], by_cosine / r_k[b]
-                        of_a, of_b = by_a - turn_a * cosine + by_third * r_k[a], by_b - turn_b * cosine + by_third * r_k[b]
-                        cross_a, cross_b = turn_a - by_third * r_k[b], turn_b - by_third * r_k[a]
-                        for c in range(3):
-                            u, v = unit_kc[a, c], unit_kc[b, c]
-                            gradient_pc[pair_k[a], c] += of_a * u + cross_a * v
-                            gradient_pc[pair_k[b], c] += of_b * v + cross_b * u
+                            a, b, third, cosine = i_m[m], k_m[m], third_m[m], cosine_m[m]
+                            by_a, by_b, by_third, by_cosine = 0.0, 0.0, 0.0, 0.0
+                            if n_narrow > 0 and third < reach:
+                                radial_functions_slopes(third, triplet_segments, triplet_table, third_t, d_third_t)
+                                for t in range(n_eta):
+                                    x, y, z = g_kt[a, t], g_kt[b, t], third_t[t]
+                                    total = sum_ztm[0, t, m]
+                                    by_cosine += turn_ztm[0, t, m] * x * y * z
+                                    by_a += total * d_kt[a, t] * y * z
+                                    by_b += total * x * d_kt[b, t] * z
+                                    by_third += total * x * y * d_third_t[t]
+                                by_third /= third
+                            if n_narrow < n_triplet:
+                                for t in range(n_eta):
+                                    x, y, total = g_kt[a, t], g_kt[b, t], sum_ztm[1, t, m]
+                                    by_cosine += turn_ztm[1, t, m] * x * y
+                                    by_a += total * d_kt[a, t] * y
+                                    by_b += total * x * d_kt[b, t]
+                            # d cosine / d D_a = (v - cosine u) / r_a; the third vector is D_a - D_b
+                            turn_a, turn_b = by_cosine / r_k[a], by_cosine / r_k[b]
+                            of_a, of_b = by_a - turn_a * cosine + by_third * r_k[a], by_b - turn_b * cosine + by_third * r_k[b]
+                            cross_a, cross_b = turn_a - by_third * r_k[b], turn_b - by_third * r_k[a]
+                            for c in range(3):
+                                u, v = unit_kc[a, c], unit_kc[b, c]
+                                gradient_pc[pair_k[a], c] += of_a * u + cross_a * v
+                                gradient_pc[pair_k[b], c] += of_b * v + cross_b * u
 
 
 @njit(parallel=True)

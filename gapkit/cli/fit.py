@@ -36,10 +36,7 @@ def fit(
     """
     given = read_config(config) if config else {}
     named = {"energy": energy_key, "forces": forces_key, "stress": stress_key}
-    keys = {
-        **label_keys(override(given, [s for s in settings or [] if s.startswith("labels.")])),
-        **{kind: key for kind, key in named.items() if key},
-    }
+    keys = {**label_keys(override(given, settings or [])), **{kind: key for kind, key in named.items() if key}}
     frames, found = read_frames(train, **keys)
     print_ledger(frames, found, str(train))
     if not has_terms(given):

@@ -10,6 +10,7 @@ over pairs (a, b) of channels in blocks.  Without mixing matrices A = B = c.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,7 +86,16 @@ def channels_of(compression: Mapping[str, Any] | None, species: Sequence[int], n
     ValueError
         If species are weighted and one of them has no weight.
     """
-    settings = dict(compression or {})
+    weights = (compression or {}).get("species_weighting") or {}
+    settings = tuple((key, value) for key, value in (compression or {}).items() if key != "species_weighting")
+    return _channels_of(settings, tuple(weights.items()), tuple(species), n_max)
+
+
+@lru_cache(maxsize=32)  # several steps of every evaluation ask for them
+def _channels_of(
+    options: tuple[tuple[str, Any], ...], weighting: tuple[tuple[str | int, float], ...], species: tuple[int, ...], n_max: int
+) -> Channels:
+    settings = dict(options)
     mode, n_species = settings.get("mode", "off"), len(species)
     blind = mode == "mu2"
     densities = np.zeros(n_species, np.int64) if blind else np.arange(n_species)
@@ -111,7 +121,7 @@ def channels_of(compression: Mapping[str, Any] | None, species: Sequence[int], n
             n_left, n_right = (mix.shape[2] if mix.size else n_species for mix in (left, right))
             blocks = [(s, t, 0) for s in range(n_left) for t in range(n_right)]
     doubled = np.array([mode == "off" or triangle == 1 for _, _, triangle in blocks])
-    weights = _species_weights(settings.get("species_weighting"), species)
+    weights = _species_weights(dict(weighting), species)
     factors = np.where(doubled, np.sqrt(2.0), 1.0)
     return Channels(1 if blind else n_species, densities, weights, left, right, np.array(blocks, np.int64), factors)
 
@@ -126,7 +136,7 @@ def _resolved(radial: bool, species: bool, n_species: int, n_max: int) -> Array:
     return result
 
 
-def _species_weights(weighting: Mapping[str | int, float] | None, species: Sequence[int]) -> Array:
+def _species_weights(weighting: Mapping[str | int, float], species: Sequence[int]) -> Array:
     if not weighting:
         return np.ones(len(species))
     by_number = {atomic_number(k): float(v) for k, v in weighting.items()}

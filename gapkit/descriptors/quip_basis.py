@@ -237,6 +237,15 @@ def _decay(r: Array, dexp: int, scale: float, rate: float) -> Profile:
 
 def quip_channels(basis: QuipBasis, species: Sequence[int], n_max: int) -> Channels:
     """Channels of QUIP's power spectrum: every pair of channels is a block of one element per l, in QUIP's order."""
+    parameters = basis.get_params()
+    if basis.Z_map is not None:
+        parameters["Z_map"] = tuple(tuple(tuple(group) for group in part) for part in basis.Z_map)
+    return _quip_channels(tuple(parameters.items()), tuple(species), n_max)
+
+
+@lru_cache(maxsize=32)  # several steps of every evaluation ask for them, and mixtures are drawn one number at a time
+def _quip_channels(parameters: tuple[tuple[str, Any], ...], species: tuple[int, ...], n_max: int) -> Channels:
+    basis = QuipBasis(**dict(parameters))
     n_species = 1 if basis.one_species else len(species)
     densities = np.zeros(len(species), np.int64) if basis.one_species else np.arange(len(species))
     left, right, blocks, root = _mixtures(basis, [0] if basis.one_species else species, n_max)

@@ -191,7 +191,7 @@ class SOAP(Descriptor):
     @property
     def n_features(self) -> int:
         """Length of the power spectrum."""
-        return self._channels().n_pairs(self.n_max) * (self.l_max + 1) + isinstance(self.rbf, QuipBasis)
+        return self._n_spectrum() + isinstance(self.rbf, QuipBasis)
 
     def compute(self, neighbors: NeighborList, *, jacobian: bool = False, centers: slice | None = None) -> Features:
         """Features of the environments of some atoms.
@@ -374,7 +374,7 @@ class SOAP(Descriptor):
 
     def _n_spectrum(self) -> int:
         """Number of elements of the power spectrum; QUIP's vectors have one more."""
-        return self.n_features - isinstance(self.rbf, QuipBasis)
+        return self._channels().n_pairs(self.n_max) * (self.l_max + 1)
 
     def _prefactors(self, channels: Channels) -> tuple[Array, Array]:
         """Factor of each block of channels, and of each l."""

@@ -7,9 +7,10 @@ from math import comb
 
 import numpy as np
 from ase import Atoms
+from sklearn.base import clone
 
 from .._validation import check_choice
-from ..descriptors import ThreeBody, TwoBody, auto
+from ..descriptors import ACSF, SOAP, ThreeBody, TwoBody, auto
 from ..gp.observations import Labels, Noise
 from ..kernels import RBF, DotProduct
 from .terms import Term, name_terms
@@ -39,11 +40,9 @@ def automatic_terms(frames: Sequence[Atoms], recipe: str = "soap") -> list[tuple
     """
     check_choice("recipe", recipe, RECIPES)
     summary = auto.summarize(frames)
-    n_atoms = sum(map(len, frames))
     if recipe == "acsf":
         functions = auto.symmetry_functions(summary, frames)
-        n_features = functions.fit(list(frames)).n_features
-        n_points = _points(n_atoms, _neighbors(summary, float(functions.r_cut)), n_features)
+        n_features, n_points = _size(functions, frames, summary)
         # distances grow with the square root of the number of features; the range, unlike the standard deviation, stays
         # sensible for functions that are almost always 0
         term = Term(functions, RBF(round(float(np.sqrt(n_features)), 1)), n_sparse=n_points, scale="range")
@@ -59,28 +58,27 @@ def automatic_terms(frames: Sequence[Atoms], recipe: str = "soap") -> list[tuple
             ("triplet", Term(ThreeBody(r_triplet), RBF(1.0), delta=0.1, n_sparse=min(150 * n_triplets, 1000), scale="std")),
         ]
     for k, soap in enumerate(soaps):
-        soap.species_ = summary.species
-        n_points = _points(n_atoms, _neighbors(summary, float(soap.r_cut)), soap.n_features)
-        del soap.species_  # known only to the fitted
+        _, n_points = _size(soap, frames, summary)
         n_points = max(_FEWEST_POINTS, n_points // len(soaps)) if n_points > _FEWEST_POINTS else n_points
         name = "soap" if len(soaps) == 1 else f"soap-{k + 1}"
         terms.append((name, Term(soap, DotProduct(4), n_sparse=n_points)))
     return name_terms(terms)
 
 
-def _neighbors(summary: auto.DataSummary, r_cut: float) -> float:
-    return summary.neighbors_within_5 * (r_cut / 5.0) ** 3
+def _size(descriptor: SOAP | ACSF, frames: Sequence[Atoms], summary: auto.DataSummary) -> tuple[int, int]:
+    """Number of features, and of sparse points: as many as there are environments, or as a fit affords.
 
-
-def _points(n_atoms: int, n_neighbors: float, n_features: int) -> int:
-    """As many sparse points as there are environments, or as a fit affords: covariances of the derivatives, and QR."""
+    A fit costs covariances of the derivatives, and QR.
+    """
+    n_features, n_atoms = clone(descriptor).fit(frames).n_features, sum(map(len, frames))
+    n_neighbors = summary.neighbors_within_5 * (float(descriptor.r_cut) / 5.0) ** 3
     n_rows = 3.0 * n_atoms
     of_point = 6.0 * n_atoms * (n_neighbors + 1.0) * n_features
     # 2 n_rows M² + of_point M = operations
     affordable = (-of_point + np.sqrt(of_point**2 + 8.0 * n_rows * _OPERATIONS)) / (4.0 * n_rows)
     wanted = int(np.clip(affordable, _FEWEST_POINTS, _MOST_POINTS))
     wanted = wanted if wanted < 1000 else 100 * (wanted // 100)
-    return max(1, min(wanted, int(0.75 * n_atoms)))  # some environments are equal by symmetry
+    return n_features, max(1, min(wanted, int(0.75 * n_atoms)))  # some environments are equal by symmetry
 
 
 def automatic_noise(labels: Sequence[Labels]) -> Noise:

@@ -6,7 +6,7 @@ Forces are the exact gradient of the splined energy.
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -32,7 +32,7 @@ _BEYOND = 0.2  # of the range of the sparse points: how far the box reaches past
 _SAFETY = 0.1  # of the error bound is what the table aims at
 
 
-class Table:
+class Table(ABC):
     """g(x) of one group of environments, exact or as a spline."""
 
     @abstractmethod

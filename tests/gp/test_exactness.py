@@ -81,11 +81,11 @@ def assert_same(model, test, test_rows, mean, variances):
 
 
 @pytest.fixture(scope="module")
-def test_frames():
+def held_out():
     return [labelled(copper_gold(100, (True, True, False))), labelled(copper_gold(101, (True, True, True), n=8))]
 
 
-def test_energies_only_with_every_environment_a_sparse_point(alloy, test_frames):
+def test_energies_only_with_every_environment_a_sparse_point(alloy, held_out):
     """Case (a): the exact GP on total energies."""
     settings = dict(r_cut=4.0, n_max=3, l_max=3, sigma=0.5)
     train = [atoms.copy() for atoms in alloy[:6]]
@@ -97,7 +97,7 @@ def test_energies_only_with_every_environment_a_sparse_point(alloy, test_frames)
         model.fit(train)
     assert {w.category for w in caught} == {LabelWarning, NumericalWarning}  # no forces; fewer environments than asked for
     assert model.n_sparse_ == n
-    all_frames = [*train, *test_frames]
+    all_frames = [*train, *held_out]
     x = [environments(atoms, settings)[0] for atoms in all_frames]
 
     def covariance(a, b):  # of two total energies
@@ -111,14 +111,14 @@ def test_energies_only_with_every_environment_a_sparse_point(alloy, test_frames)
     y = np.array([a.get_potential_energy() - sum(model.e0_[s] for s in a.symbols) for a in train])
     sigma = np.array([NOISE.classes()[NOISE.class_of(a.info["config_type"])].energy * np.sqrt(len(a)) for a in train])
     mean, variance = dense_gp(k_ll, k_pl, k_pp, y, sigma)
-    energy, std = model.predict(test_frames, return_std=True)
-    energy -= [sum(model.e0_[s] for s in a.symbols) for a in test_frames]
+    energy, std = model.predict(held_out, return_std=True)
+    energy -= [sum(model.e0_[s] for s in a.symbols) for a in held_out]
     assert_allclose(energy, mean, rtol=0, atol=1e-8 * np.abs(mean).max())
     assert_allclose(std**2, variance, rtol=0, atol=1e-8 * variance.max())
 
 
 @pytest.mark.parametrize("zeta", [1, 2])
-def test_all_labels_with_sparse_points_that_span_the_feature_space(alloy, test_frames, zeta):
+def test_all_labels_with_sparse_points_that_span_the_feature_space(alloy, held_out, zeta):
     """Case (b): the exact GP in the explicit feature space of the kernel; superfluous sparse points are dropped."""
     settings = {1: dict(r_cut=4.0, n_max=1, l_max=2, sigma=1.0), 2: dict(r_cut=4.0, n_max=1, l_max=1, sigma=1.5)}[zeta]
     d, dimension = {1: (9, 9), 2: (6, 20)}[zeta]  # 21 products less the relation p_aa p_bb = p_ab² of l = 0
@@ -135,7 +135,7 @@ def test_all_labels_with_sparse_points_that_span_the_feature_space(alloy, test_f
     feature = {1: plain.linear_map(d), 2: plain.quadratic_map(d)}[zeta]
     features = {29: feature, 79: feature}
     phi, y, sigma = stacked(train, blocks(train, settings, features), model.e0_)
-    test_rows = blocks(test_frames, settings, features)
+    test_rows = blocks(held_out, settings, features)
     inverse = np.linalg.inv(np.eye(phi.shape[1]) / DELTA**2 + phi.T @ (phi / sigma[:, None] ** 2))
     weights = inverse @ phi.T @ (y / sigma**2)
 
@@ -143,13 +143,11 @@ def test_all_labels_with_sparse_points_that_span_the_feature_space(alloy, test_f
         rows = np.concatenate([r[kind] for r in test_rows])
         return np.einsum("pf,fg,pg->p", rows, inverse, rows)
 
-    assert_same(
-        model, test_frames, test_rows, lambda rows: rows @ weights, {k: variance(k) for k in ("energy", "local", *KINDS)}
-    )
+    assert_same(model, held_out, test_rows, lambda rows: rows @ weights, {k: variance(k) for k in ("energy", "local", *KINDS)})
 
 
 @pytest.mark.parametrize("kernel", ["dot product", "rbf"])
-def test_textbook_formula_of_the_same_approximation(alloy, test_frames, kernel):
+def test_textbook_formula_of_the_same_approximation(alloy, held_out, kernel):
     """Case (c): DTC, dense and unstreamed."""
     settings = dict(r_cut=4.0, n_max=2, l_max=2, sigma=0.5)
     ours, theirs = {
@@ -165,12 +163,12 @@ def test_textbook_formula_of_the_same_approximation(alloy, test_frames, kernel):
     k_uu = np.zeros((11, 11))
     for points, columns, z in zip(term.points, term.columns, (29, 79), strict=True):
         k_uu[columns, columns] = np.array([features[z](p)[0] for p in points])
-    test_rows = blocks(test_frames, settings, features)
+    test_rows = blocks(held_out, settings, features)
     d2 = DELTA**2
     variances = {}
     for kind in ("energy", "local", "forces", "stress"):
         prior = []
-        for atoms in test_frames:
+        for atoms in held_out:
             x, dx, dx_strain = environments(atoms, settings)
             same = atoms.numbers[:, None] == atoms.numbers
             k = np.array([theirs(x)(xi)[0] for xi in x]) * same
@@ -189,10 +187,10 @@ def test_textbook_formula_of_the_same_approximation(alloy, test_frames, kernel):
     def mean(rows):
         return dtc(d2 * k_uu, d2 * k_lu, d2 * rows, np.zeros(len(rows)), y, sigma)[0]
 
-    assert_same(model, test_frames, test_rows, mean, variances)
+    assert_same(model, held_out, test_rows, mean, variances)
 
 
-def test_two_terms_add(alloy, test_frames):
+def test_two_terms_add(alloy, held_out):
     """A sum of terms equals one Gaussian process whose sparse blocks stand side by side."""
     settings = [dict(r_cut=4.0, n_max=2, l_max=1, sigma=0.5), dict(r_cut=3.0, n_max=2, l_max=2, sigma=0.4)]
     deltas, kernels = (1.7, 0.4), (DotProduct(2), RBF(0.7))
@@ -207,9 +205,9 @@ def test_two_terms_add(alloy, test_frames):
         features = {z: reference(points) for z, points in zip((29, 79), term.points, strict=True)}
         rows, y, sigma = stacked(alloy, blocks(alloy, s, features), model.e0_)
         k_lu.append(delta**2 * rows)
-        k_pu.append(delta**2 * np.concatenate([b["forces"] for b in blocks(test_frames, s, features)]))
+        k_pu.append(delta**2 * np.concatenate([b["forces"] for b in blocks(held_out, s, features)]))
         for points, columns, z in zip(term.points, term.columns, (29, 79), strict=True):
             k_uu[columns, columns] = delta**2 * np.array([features[z](p)[0] for p in points])
     mean, _ = dtc(k_uu, np.hstack(k_lu), np.hstack(k_pu), np.zeros(len(k_pu[0])), y, sigma)
-    forces = np.concatenate([p.forces.ravel() for p in model.evaluate(test_frames)])
+    forces = np.concatenate([p.forces.ravel() for p in model.evaluate(held_out)])
     assert_allclose(forces, mean, rtol=0, atol=1e-8 * np.abs(mean).max())
