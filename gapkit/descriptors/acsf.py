@@ -140,26 +140,7 @@ class ACSF(Descriptor):
         return int(n * functions.pair_table.shape[2] + n * (n + 1) // 2 * len(functions.eta_h))
 
     def compute(self, neighbors: NeighborList, *, jacobian: bool = False, centers: slice | None = None) -> Features:
-        """Features of the environments of some atoms.
-
-        Parameters
-        ----------
-        neighbors : NeighborList
-            Pairs up to at least `neighbor_range`.
-        jacobian : bool, default False
-            Also return the derivative with respect to each pair vector: for fitting.
-        centers : slice, optional
-            Contiguous range of atoms; default all.
-
-        Returns
-        -------
-        Features
-
-        Raises
-        ------
-        InvalidStructureError
-            If an atom has a species that the descriptor was not fitted with.
-        """
+        """Features of the environments of some atoms; see `Descriptor.compute`."""
         start, stop, _ = (centers or slice(None)).indices(neighbors.n_atoms)
         species = self.species_index(neighbors)
         arguments = self._arguments(neighbors, neighbors.first[start : stop + 1], species)
@@ -172,22 +153,7 @@ class ACSF(Descriptor):
         return Features.of_atoms(values, species[start:stop], neighbors, (start, stop), gradient, species)
 
     def pullback(self, features: Features, dE_dx: Array, dE_dw: Array | None = None) -> Array:
-        """Gradient of an energy with respect to pair vectors, without a Jacobian.
-
-        Parameters
-        ----------
-        features : Features
-            From `compute`.
-        dE_dx : ndarray of shape (n_environments, n_features)
-            Derivative of the energy with respect to ``features.values``, eV.
-        dE_dw : None
-            Environments of atoms have no weights.
-
-        Returns
-        -------
-        ndarray of shape (n_pairs of these environments, 3)
-            dE/d(pair vector), eV/Å.
-        """
+        """Gradient of an energy with respect to pair vectors, without a Jacobian; see `Descriptor.pullback`."""
         pairs = features.block
         result = np.empty((pairs.stop - pairs.start, 3))
         arguments = self._arguments(features.neighbors, features.first + pairs.start, features.state)

@@ -143,11 +143,45 @@ class Descriptor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     @abstractmethod
     def compute(self, neighbors: NeighborList, *, jacobian: bool = False, centers: slice | None = None) -> Features:
-        """Features of the environments that belong to ``centers`` (default: all atoms of the list)."""
+        """Features of the environments of some centres.
+
+        Parameters
+        ----------
+        neighbors : NeighborList
+            Pairs up to at least `neighbor_range`.
+        jacobian : bool, default False
+            Also return the derivatives with respect to each pair vector: for fitting.
+        centers : slice, optional
+            Contiguous range of atoms; default all.  A pair belongs to the centre of its first direction.
+
+        Returns
+        -------
+        Features
+
+        Raises
+        ------
+        InvalidStructureError
+            If an atom has a species that the descriptor was not fitted with.
+        """
 
     @abstractmethod
     def pullback(self, features: Features, dE_dx: Array, dE_dw: Array | None = None) -> Array:
-        """Adjoint of `compute`: dE/d(pair vector) of the pairs of ``features.block``, from dE/d(values) and dE/d(weights)."""
+        """Adjoint of `compute`: gradient of an energy with respect to pair vectors, without a Jacobian.
+
+        Parameters
+        ----------
+        features : Features
+            From `compute`.
+        dE_dx : ndarray of shape (n_environments, n_features)
+            Derivative of the energy with respect to ``features.values``, eV over their unit.
+        dE_dw : ndarray of shape (n_environments,), optional
+            Derivative with respect to ``features.weights``, eV; not used where there are none.
+
+        Returns
+        -------
+        ndarray of shape (n_pairs of ``features.block``, 3)
+            dE/d(pair vector), eV/Å.
+        """
 
     def entries_until(self, neighbors: NeighborList) -> NDArray[np.int64]:
         """Number of (environment, pair) entries of all centres before each one, shape (n_atoms + 1,)."""

@@ -126,21 +126,7 @@ class DScribe(Descriptor):
         return int(self.descriptor.get_number_of_features())
 
     def compute(self, neighbors: NeighborList, *, jacobian: bool = False, centers: slice | None = None) -> Features:
-        """Features of the environments of some atoms.
-
-        Parameters
-        ----------
-        neighbors : NeighborList
-            Pairs up to at least `neighbor_range`.
-        jacobian : bool, default False
-            Also return the derivative with respect to each pair vector: for fitting.
-        centers : slice, optional
-            Contiguous range of atoms; default all.
-
-        Returns
-        -------
-        Features
-        """
+        """Features of the environments of some atoms; see `Descriptor.compute`."""
         start, stop, _ = (centers or slice(None)).indices(neighbors.n_atoms)
         species = self.species_index(neighbors)
         offset = int(neighbors.first[start])
@@ -172,22 +158,7 @@ class DScribe(Descriptor):
         return Features.of_atoms(values, species[start:stop], neighbors, (start, stop), gradient, None)
 
     def pullback(self, features: Features, dE_dx: Array, dE_dw: Array | None = None) -> Array:
-        """Gradient of an energy with respect to pair vectors, from dscribe's derivatives.
-
-        Parameters
-        ----------
-        features : Features
-            From `compute`.
-        dE_dx : ndarray of shape (n_environments, n_features)
-            Derivative of the energy with respect to ``features.values``, eV.
-        dE_dw : None
-            Environments of atoms have no weights.
-
-        Returns
-        -------
-        ndarray of shape (n_pairs of the block, 3)
-            dE/d(pair vector), eV/Å.
-        """
+        """Gradient of an energy with respect to pair vectors, from dscribe's derivatives; see `Descriptor.pullback`."""
         jacobian = features.jacobian
         if jacobian is None:
             owners = features.owners[:, 0]

@@ -194,26 +194,7 @@ class SOAP(Descriptor):
         return self._n_spectrum() + isinstance(self.rbf, QuipBasis)
 
     def compute(self, neighbors: NeighborList, *, jacobian: bool = False, centers: slice | None = None) -> Features:
-        """Features of the environments of some atoms.
-
-        Parameters
-        ----------
-        neighbors : NeighborList
-            Pairs up to at least `neighbor_range`.
-        jacobian : bool, default False
-            Also return the derivative with respect to each pair vector: for fitting.
-        centers : slice, optional
-            Contiguous range of atoms; default all.
-
-        Returns
-        -------
-        Features
-
-        Raises
-        ------
-        InvalidStructureError
-            If an atom has a species that the descriptor was not fitted with.
-        """
+        """Features of the environments of some atoms; see `Descriptor.compute`."""
         channels = self._channels()
         start, stop, _ = (centers or slice(None)).indices(neighbors.n_atoms)
         species = self.species_index(neighbors)
@@ -269,22 +250,7 @@ class SOAP(Descriptor):
         return self._with_last(spectrum)
 
     def pullback(self, features: Features, dE_dx: Array, dE_dw: Array | None = None) -> Array:
-        """Gradient of an energy with respect to pair vectors, without a Jacobian.
-
-        Parameters
-        ----------
-        features : Features
-            From `compute`.
-        dE_dx : ndarray of shape (n_environments, n_features)
-            Derivative of the energy with respect to ``features.values``, eV.
-        dE_dw : None
-            Environments of atoms have no weights.
-
-        Returns
-        -------
-        ndarray of shape (n_pairs of these environments, 3)
-            dE/d(pair vector), eV/Å.
-        """
+        """Gradient of an energy with respect to pair vectors, without a Jacobian; see `Descriptor.pullback`."""
         ops, table, constants = soap_ops(), self._table(), _harmonic_constants(self.l_max)
         state, neighbors, n = features.state, features.neighbors, self._n_spectrum()
         gradient, values = np.ascontiguousarray(dE_dx[:, :n], float), features.values[:, :n]

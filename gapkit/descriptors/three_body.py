@@ -93,21 +93,7 @@ class ThreeBody(_Body):
         return until
 
     def compute(self, neighbors: NeighborList, *, jacobian: bool = False, centers: slice | None = None) -> Features:
-        """Features of the triplets of some centres.
-
-        Parameters
-        ----------
-        neighbors : NeighborList
-            Pairs up to at least `neighbor_range`.
-        jacobian : bool, default False
-            Also return the derivatives with respect to each pair vector: for fitting.
-        centers : slice, optional
-            Contiguous range of atoms; default all.
-
-        Returns
-        -------
-        Features
-        """
+        """Features of the triplets of some centres; see `Descriptor.compute`."""
         ops, r_cut = body_ops(), float(self.r_cut)
         start, stop, _ = (centers or slice(None)).indices(neighbors.n_atoms)
         species = self.species_index(neighbors)
@@ -143,22 +129,7 @@ class ThreeBody(_Body):
         )
 
     def pullback(self, features: Features, dE_dx: Array, dE_dw: Array | None = None) -> Array:
-        """Gradient of an energy with respect to pair vectors.
-
-        Parameters
-        ----------
-        features : Features
-            From `compute`.
-        dE_dx : ndarray of shape (n_environments, 3)
-            Derivative of the energy with respect to ``features.values``.
-        dE_dw : ndarray of shape (n_environments,), optional
-            Derivative with respect to ``features.weights``, eV.
-
-        Returns
-        -------
-        ndarray of shape (n_pairs of the block, 3)
-            dE/d(pair vector), eV/Å.
-        """
+        """Gradient of an energy with respect to pair vectors; see `Descriptor.pullback`."""
         state, block, neighbors = features.state, features.block, features.neighbors
         result = np.zeros((block.stop - block.start, 3))
         body_ops().triplet_pullback(

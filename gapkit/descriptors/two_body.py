@@ -109,21 +109,7 @@ class TwoBody(_Body):
         return species_pairs(self.species_)
 
     def compute(self, neighbors: NeighborList, *, jacobian: bool = False, centers: slice | None = None) -> Features:
-        """Features of the pairs whose first direction belongs to some atoms.
-
-        Parameters
-        ----------
-        neighbors : NeighborList
-            Pairs up to at least `neighbor_range`.
-        jacobian : bool, default False
-            Also return the derivatives with respect to each pair vector: for fitting.
-        centers : slice, optional
-            Contiguous range of atoms; default all.
-
-        Returns
-        -------
-        Features
-        """
+        """Features of the pairs whose first direction belongs to some atoms; see `Descriptor.compute`."""
         start, stop, _ = (centers or slice(None)).indices(neighbors.n_atoms)
         species = self.species_index(neighbors)
         block = slice(int(neighbors.first[start]), int(neighbors.first[stop]))
@@ -149,22 +135,7 @@ class TwoBody(_Body):
         )
 
     def pullback(self, features: Features, dE_dx: Array, dE_dw: Array | None = None) -> Array:
-        """Gradient of an energy with respect to pair vectors.
-
-        Parameters
-        ----------
-        features : Features
-            From `compute`.
-        dE_dx : ndarray of shape (n_environments, 1)
-            Derivative of the energy with respect to ``features.values``, eV/Å.
-        dE_dw : ndarray of shape (n_environments,), optional
-            Derivative with respect to ``features.weights``, eV.
-
-        Returns
-        -------
-        ndarray of shape (n_pairs of the block, 3)
-            dE/d(pair vector), eV/Å.
-        """
+        """Gradient of an energy with respect to pair vectors; see `Descriptor.pullback`."""
         state, block = features.state, features.block
         slope = dE_dx[:, 0] if dE_dw is None else dE_dx[:, 0] + dE_dw * state.weight_slopes
         result = np.zeros((block.stop - block.start, 3))
