@@ -13,14 +13,13 @@ from ..descriptors import Features
 from ..exceptions import NumericalWarning
 from ..gp.design import SparseTerm, whiten
 from ..gp.posterior import SparsePosterior
+from ..gp.prior import prior_of_structures
 from ..neighbors import NeighborList
 
 __all__ = ["Spread", "deviations", "with_amplitudes"]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
-
-_BLOCK = 1024  # environments whose kernels with all others are held at a time
 
 
 class Spread:
@@ -29,8 +28,7 @@ class Spread:
     A label is a weighted sum of environments, y = sum_e c_e f(x_e).  A priori its variance is c K c; what the sparse points
     know of it is phi phi with phi = c K_fu L^-T; what the data leave open of that is `SparsePosterior.data_variance`.
 
-    For terms with many environments per atom (pairs, triplets) c K c would be a sum over 1e8 pairs of environments.  Their few
-    features are covered by the sparse points, so that c K c - phi phi, which is rounding, is taken as 0 (subset of regressors).
+    For terms with many environments per atom (pairs, triplets) c K c - phi phi is taken as 0: see `gapkit.gp.prior`.
 
     Parameters
     ----------
@@ -89,22 +87,10 @@ class Spread:
             for term, parts in zip(self.terms, self.environments, strict=True):
                 if parts:
                     values, groups = (np.concatenate(p) for p in zip(*parts, strict=True))
-                    prior += self._prior_of_structures(term, values, groups)
+                    prior += term.delta**2 * prior_of_structures(term, self.neighbors, values, groups)
             phi = np.add.reduceat(self.phi, self.neighbors.first_atom[:-1], axis=0)
             total = deviations(self.terms, self.posterior, prior, phi, "total energies")
         return local, total
-
-    def _prior_of_structures(self, term: SparseTerm, values: Array, groups: Index) -> Array:
-        """Prior variance of total energies: a double sum over the atoms of a structure."""
-        first = self.neighbors.first_atom
-        result = np.zeros(self.neighbors.n_structures)
-        for s in range(len(result)):
-            atoms = slice(first[s], first[s + 1])
-            for group in np.unique(groups[atoms]):
-                x = term.seen(int(group), values[atoms][groups[atoms] == group])
-                for start in range(0, len(x), _BLOCK):
-                    result[s] += term.delta**2 * float(term.kernel(x[start : start + _BLOCK], x).sum())
-        return result
 
 
 def with_amplitudes(terms: Sequence[SparseTerm], rows: Array) -> Array:
