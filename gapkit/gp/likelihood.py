@@ -34,6 +34,9 @@ __all__ = ["Evidence", "maximize_evidence"]
 Array = NDArray[np.float64]
 
 
+_ROUNDING = 1e-9  # labels below (eV, eV/Å) are 0
+
+
 @dataclass(frozen=True)
 class Evidence:
     """Gram matrices of the row groups, accumulated once.
@@ -118,14 +121,15 @@ class Evidence:
         """Root mean square of the labels of each group, and of the labels over that of the rows of each term (all groups).
 
         They say what noise and delta are possible: noise is not larger than the labels, and a term whose delta is the second
-        explains all labels alone.
+        explains all labels alone (NaN if all labels are 0).
         """
         squares = np.array([gram[-1, -1] for gram in self.gram])
-        labels = np.sqrt(squares / self.n_rows)
-        weight = 1.0 / np.maximum(squares, np.finfo(float).tiny)  # every group counts alike
-        of_columns = sum(w * np.diag(gram)[:-1] for w, gram in zip(weight, self.gram, strict=True))
+        used = squares > self.n_rows * _ROUNDING**2
+        weights = np.where(used, 1.0 / np.where(used, squares, 1.0), 0.0)  # every group counts alike
+        of_columns = np.einsum("g,gmm->m", weights, self.gram[:, :-1, :-1])
         of_terms = np.bincount(self.term_of_column, weights=of_columns)
-        return labels, np.sqrt(len(self.names) / np.maximum(of_terms, np.finfo(float).tiny))
+        of_terms = np.sqrt(used.sum() / np.maximum(of_terms, np.finfo(float).tiny))
+        return np.sqrt(squares / self.n_rows), np.where(used.any(), of_terms, np.nan)
 
 
 def maximize_evidence(
@@ -164,7 +168,9 @@ def maximize_evidence(
     start = np.concatenate([log_sigma, log_delta])
     free = np.concatenate([np.full(len(log_sigma), free_noise), np.full(len(log_delta), free_delta)])
     of_labels, of_terms = (np.log(np.maximum(s, np.finfo(float).tiny)) for s in evidence.scales())
-    of_labels = np.maximum(of_labels, log_sigma - np.log(100.0))  # labels that are all 0 say nothing of their noise
+    # labels that are all 0 say nothing of their noise, nor of delta
+    of_labels = np.maximum(of_labels, log_sigma - np.log(100.0))
+    of_terms = np.where(np.isnan(of_terms), log_delta, np.clip(of_terms, log_delta - np.log(1e4), log_delta + np.log(1e4)))
     low = np.concatenate([of_labels - np.log(1e4), of_terms - np.log(100.0)])[free]
     high = np.concatenate([of_labels, of_terms + np.log(100.0)])[free]
     best, best_value = start, evidence.value_and_gradient(log_sigma, log_delta)[0]

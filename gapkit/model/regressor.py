@@ -211,7 +211,7 @@ class GAPRegressor(RegressorMixin, TermParameters):  # type: ignore[misc]
         self.factors_ = fold_rows(model, chunks, approximation=self.approximation, executor=executor, show=show)
         model, of_amplitudes = search_amplitudes(model, self.factors_, training, e0, self.optimize, self.random_state)
         self.search_ = of_kernels + of_amplitudes if self.optimize else None
-        self.training_ = training
+        self.training_: TrainingSet | None = training
         self.e0_source_ = {chemical_symbols[z]: source for z, source in sources.items()}
         self._finish(model, e0, frames)
         return self
