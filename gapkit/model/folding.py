@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from .._backend import one_thread_in_workers
-from ..gp.design import SparseTerm, kernel_rows, own_noise, targets, whiten
+from ..gp.design import SparseTerm, own_noise, targets, whiten
 from ..gp.observations import KINDS, Noise
 from ..gp.posterior import RowFactor, SparsePosterior
-from ..gp.prior import prior_variances
+from ..gp.prior import rows_and_priors
 from ..neighbors import NeighborList
 from .progress import track
 from .training import RowChunk, SparseModel
@@ -78,12 +78,9 @@ def whitened_rows(terms: Sequence[SparseTerm], chunk: RowChunk, *, unexplained: 
     """Rows of a chunk, kind by kind; ``unexplained`` asks for prior variances, which cost as much again."""
     neighbor_range = max(term.descriptor.neighbor_range for term in terms)
     neighbors = NeighborList.from_atoms(chunk.frames, neighbor_range, first_frame=chunk.numbers[0])
-    rows, y = kernel_rows(terms, neighbors, chunk.labels), targets(neighbors, chunk.labels)
-    own = own_noise(neighbors, chunk.labels)
-    priors = [
-        prior_variances(term, neighbors, chunk.labels) if unexplained and term.descriptor.one_per_atom else None
-        for term in terms
-    ]
+    with_prior = [unexplained and term.descriptor.one_per_atom for term in terms]
+    rows, priors = rows_and_priors(terms, neighbors, chunk.labels, with_prior)
+    y, own = targets(neighbors, chunk.labels), own_noise(neighbors, chunk.labels)
     sizes = np.diff(neighbors.first_atom)
     for kind in KINDS:
         phi = whiten(terms, getattr(rows, kind))
