@@ -18,7 +18,7 @@ from ..gp.observations import KINDS, Labels, Noise, labels_of
 from ..gp.posterior import RowFactor, SparsePosterior
 from ..gp.sparsify import distinct, select_points, share_points
 from ..neighbors import NeighborList
-from .baseline import AtomicEnergies
+from .atomic_energies import AtomicEnergies
 from .progress import track
 from .terms import Term
 

@@ -16,7 +16,7 @@ from ..gp.design import SparseTerm, blocks_of_centers
 from ..gp.observations import forces_and_stresses
 from ..gp.posterior import SparsePosterior
 from ..neighbors import NeighborList
-from .baseline import AtomicEnergies
+from .atomic_energies import AtomicEnergies
 from .derivative_spread import derivative_deviations
 from .spread import Spread
 from .tables import ExactSum, Table, tables_of

@@ -21,8 +21,8 @@ from ..exceptions import InvalidLabelError, NumericalWarning
 from ..gp.observations import Labels, Noise, labels_of
 from ..kernels import DotProduct
 from ..neighbors import NeighborList, check_structures
+from .atomic_energies import fit_atomic_energies
 from .automatic import automatic_noise, automatic_terms
-from .baseline import fit_atomic_energies
 from .fitting import choose_terms, chunks_of_frames, collect_labels, fold_rows, solve
 from .prediction import STD_DEFAULT, Potential, Prediction, predict, table_errors
 from .tables import ERROR_BOUNDS

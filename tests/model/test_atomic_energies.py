@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 
 from gapkit.exceptions import InvalidLabelError, LabelWarning
 from gapkit.gp.observations import labels_of
-from gapkit.model.baseline import fit_atomic_energies, isolated_atoms
+from gapkit.model.atomic_energies import fit_atomic_energies, isolated_atoms
 
 
 def frame(formula: str, energy: float | None, **kwargs) -> Atoms:
