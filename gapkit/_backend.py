@@ -9,7 +9,7 @@ import sys
 from functools import lru_cache
 from types import ModuleType
 
-__all__ = ["acsf_ops", "body_ops", "pair_ops", "row_ops", "soap_ops", "table_ops"]
+__all__ = ["acsf_ops", "body_ops", "pair_ops", "repulsion_ops", "row_ops", "soap_ops", "table_ops"]
 
 
 @lru_cache(maxsize=1)
@@ -55,6 +55,14 @@ def body_ops() -> ModuleType:
     from ._cpu import bodies
 
     return bodies
+
+
+def repulsion_ops() -> ModuleType:
+    """Loop over pairs that repel each other."""
+    _announce_compilation()
+    from ._cpu import repulsion
+
+    return repulsion
 
 
 def row_ops() -> ModuleType:

@@ -18,6 +18,7 @@ from ..gp.posterior import SparsePosterior
 from ..neighbors import NeighborList
 from .atomic_energies import AtomicEnergies
 from .derivative_spread import derivative_deviations
+from .repulsion import Repulsion
 from .spread import Spread
 from .tables import ExactSum, Table, tables_of
 
@@ -84,12 +85,15 @@ class Potential:
         alpha of each sparse point, per term and group, eV: local energy = sum_m alpha_m k(x, s_m).
     posterior : SparsePosterior or None
         Needed for uncertainties only.
+    repulsion : Repulsion or None
+        Of nuclei at distances below those of the data.
     """
 
     terms: list[SparseTerm]
     e0: AtomicEnergies
     coefficients: list[list[Array]]
     posterior: SparsePosterior | None
+    repulsion: Repulsion | None = None
 
     @cached_property
     def tables(self) -> list[list[Table | None] | None]:
@@ -99,7 +103,8 @@ class Potential:
     @property
     def neighbor_range(self) -> float:
         """Distance (Å) beyond which no atom matters."""
-        return max(term.descriptor.neighbor_range for term in self.terms)
+        of_terms = max(term.descriptor.neighbor_range for term in self.terms)
+        return max(of_terms, self.repulsion.range) if self.repulsion else of_terms
 
     @property
     def n_sparse(self) -> int:
@@ -152,6 +157,8 @@ def predict(
     wanted = frozenset(std) if uncertainty else frozenset[str]()
     energies = _atomic_energies(potential, neighbors)
     gradient = np.zeros((len(neighbors.centers), 3)) if forces or stress else None
+    if potential.repulsion is not None:
+        potential.repulsion.add_to(neighbors, energies, gradient)
     of_energies, of_derivatives = wanted & {"energy", "energies"}, wanted & {"forces", "stress"}
     posterior = potential.posterior
     spread = Spread(potential.terms, posterior, neighbors, of_energies) if of_energies and posterior else None

@@ -23,8 +23,11 @@ from ..kernels import DotProduct
 from ..neighbors import NeighborList, check_structures
 from .atomic_energies import fit_atomic_energies
 from .automatic import automatic_noise, automatic_terms
+from .baseline import Baseline, add_baseline, atomic_energies_above, decide_baseline, without_baseline, wrap_calculator
 from .fitting import choose_terms, chunks_of_frames, collect_labels, fold_rows, solve
 from .prediction import STD_DEFAULT, Potential, Prediction, predict, table_errors
+from .probes import choose_probes
+from .repulsion import ZBL, Repulsion
 from .tables import ERROR_BOUNDS
 from .terms import Term, name_terms
 
@@ -55,6 +58,9 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Standard deviations of the labels.  Default: Noise(), or from the labels where the terms are automatic too.
     e0 : "auto", float or dict of str to float, default "auto"
         Energies of isolated atoms, eV.  "auto": from frames with one isolated atom, else by least squares.
+    baseline : Baseline, ZBL or ase calculator, optional
+        What is taken from the labels before the fit and added to predictions: any ASE calculator (learn the difference to
+        it), or a repulsion of nuclei below the distances of the data.  Default: ZBL() where the terms are automatic too.
     random_state : int, optional
         Seed of the choice of sparse points.
     verbose : int, default 0
@@ -68,10 +74,14 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         The terms that were fitted, given or automatic.
     noise_ : Noise
         The noise that was assumed, given or automatic.
+    baseline_ : Baseline, ZBL or None
+        What lies under the Gaussian process, given or automatic; radii in numbers.
+    baseline_probes_ : list of (ase.Atoms, float)
+        Structures and their energies (eV) by which `gapkit.load` recognises the calculator of a baseline.
     table_errors_ : dict of str to float
         Largest error of each tabulated term on the training set, eV an environment.
     e0_ : dict of str to float
-        Energies of isolated atoms, eV.
+        Energies of isolated atoms minus those of the baseline, eV.
     e0_source_ : dict of str to str
         Where each of them comes from.
     n_sparse_ : int
@@ -105,12 +115,14 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         *,
         noise: Noise | None = None,
         e0: Any = "auto",
+        baseline: Any = None,
         random_state: int | None = None,
         verbose: int = 0,
     ) -> None:
         self.terms = terms
         self.noise = noise
         self.e0 = e0
+        self.baseline = baseline
         self.random_state = random_state
         self.verbose = verbose
 
@@ -135,11 +147,15 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """
         if X is None:
             check_is_fitted(self, "potential_")
-            terms, noise = self.terms_, self.noise_
+            terms, noise, baseline = self.terms_, self.noise_, self.baseline_
         else:
             frames = check_structures(X, name="X")
-            terms, noise = self._decided(frames, collect_labels(frames))
-        return GAPRegressor(terms, noise=noise, e0=self.e0, random_state=self.random_state, verbose=self.verbose)
+            baseline = decide_baseline(self.baseline, self.terms is None, frames)
+            labels = without_baseline(baseline, frames, collect_labels(frames), show=bool(self.verbose))
+            terms, noise = self._decided(frames, labels)
+        return GAPRegressor(
+            terms, noise=noise, e0=self.e0, baseline=baseline, random_state=self.random_state, verbose=self.verbose
+        )
 
     def _decided(self, frames: Sequence[Atoms], labels: Sequence[Labels]) -> tuple[list[tuple[str, Term]], Noise]:
         """Terms and noise, from the data where they are not given."""
@@ -162,9 +178,11 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         dict
         """
         params: dict[str, Any] = super().get_params(deep=False)
+        params["baseline"] = wrap_calculator(self.baseline)
         if deep:
-            if isinstance(self.noise, Noise):
-                params.update((f"noise__{key}", value) for key, value in self.noise.get_params(deep=True).items())
+            for name, part in (("noise", self.noise), ("baseline", params["baseline"])):
+                if isinstance(part, (Noise, Baseline, ZBL)):
+                    params.update((f"{name}__{key}", value) for key, value in part.get_params(deep=True).items())
             if isinstance(self.terms, (list, tuple)):
                 for name, term in self.named_terms():
                     params[name] = term
@@ -195,6 +213,8 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             if name == "noise" and self.noise is None:
                 self.noise = Noise()
             parts: dict[str, Any] = {**dict(self.named_terms()), "noise": self.noise}
+            if isinstance(self.baseline, (Baseline, ZBL)):
+                parts["baseline"] = self.baseline
             if name not in parts:
                 raise ValueError(describe(key, f"a parameter of {sorted({*parts, *own})}", value))
             if rest:
@@ -224,21 +244,29 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             If a structure is not valid, e.g. atoms closer than 0.1 Å.
         InvalidLabelError
             If a label is not finite, or no frame has any.
+        BaselineError
+            If the calculator of the baseline fails; the message names the frame.
         """
         frames = check_structures(X, name="X")
         for _, term in name_terms(self.terms) if self.terms is not None else []:
             term.check_parameters()
         labels = collect_labels(frames, y)
+        show = bool(self.verbose)
+        baseline = decide_baseline(self.baseline, self.terms is None, frames)
+        labels = without_baseline(baseline, frames, labels, show=show)
+        probes = choose_probes(baseline, frames)
         named_terms, noise = self._decided(frames, labels)
         noise.check_parameters()
-        show = bool(self.verbose)
         neighbor_range = max(term.descriptor.neighbor_range for _, term in named_terms)
         e0, sources = fit_atomic_energies(frames, labels, self.e0, neighbor_range)
+        e0 = atomic_energies_above(baseline, e0, sources)
         sparse_terms = choose_terms(named_terms, frames, self.random_state, show=show)
         self.factors_ = fold_rows(sparse_terms, frames, labels, e0, noise, show=show)
         posterior, coefficients = solve(sparse_terms, self.factors_, noise)
-        self.potential_ = Potential(sparse_terms, e0, coefficients, posterior)
-        self.terms_, self.noise_ = named_terms, noise
+        repulsion = Repulsion.from_radii(baseline) if isinstance(baseline, ZBL) else None
+        self.potential_ = Potential(sparse_terms, e0, coefficients, posterior, repulsion)
+        self.terms_, self.noise_, self.baseline_ = named_terms, noise, baseline
+        self.baseline_probes_ = probes
         self.table_errors_ = self._table_errors(frames)
         self.e0_source_ = {chemical_symbols[z]: source for z, source in sources.items()}
         self.n_labels_ = {
@@ -271,7 +299,7 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def e0_(self) -> dict[str, float]:
-        """Energies of isolated atoms by chemical symbol, eV."""
+        """Energies of isolated atoms by chemical symbol, minus those of the baseline, eV."""
         return {chemical_symbols[z]: energy for z, energy in self.potential_.e0.items()}
 
     @property
@@ -339,7 +367,8 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         result: list[Prediction] = []
         for start, chunk in chunks_of_frames(frames, _EVALUATE_ATOMS):
             neighbors = NeighborList.from_atoms(chunk, self.potential_.neighbor_range, first_frame=start)
-            result += predict(self.potential_, neighbors, forces=forces, stress=stress, uncertainty=uncertainty, std=std)
+            part = predict(self.potential_, neighbors, forces=forces, stress=stress, uncertainty=uncertainty, std=std)
+            result += add_baseline(self.baseline_, part, chunk, start)
         return result
 
     def score(self, X: Sequence[Atoms], y: Sequence[float] | None = None) -> float:
