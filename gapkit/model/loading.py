@@ -25,7 +25,7 @@ from ..kernels import KERNELS, Kernel
 from .baseline import Baseline
 from .prediction import Potential
 from .probes import decode_probes, encode_probes, recognise
-from .repulsion import ZBL, Repulsion
+from .repulsion import ZBL, repulsion_of
 from .terms import Term
 
 if TYPE_CHECKING:
@@ -82,6 +82,10 @@ def save(model: GAPRegressor, path: str | Path, *, posterior: bool = True) -> No
         arrays["posterior_weights"] = potential.posterior.weights
         document["misfit"] = potential.posterior.misfit
         document["row_groups"] = {name: factor.n_rows for name, factor in model.factors_.items()}
+        document["row_details"] = {
+            name: {"log_divisors": factor.log_divisors, "unexplained": _encode(factor.unexplained)}
+            for name, factor in model.factors_.items()
+        }
         for k, name in enumerate(model.factors_):
             arrays[f"rows_{k}"] = _pack(model.factors_[name].triangle)
     write_archive(path, document, arrays)
@@ -146,12 +150,19 @@ def load(path: str | Path, baseline: Any = None) -> GAPRegressor:
             factor = np.ascontiguousarray(_unpack(arrays["posterior_factor"], column))
             posterior = SparsePosterior(factor, arrays["posterior_weights"], float(document["misfit"]))
             for k, (name, n_rows) in enumerate(document["row_groups"].items()):
-                model.factors_[name] = RowFactor.from_triangle(_unpack(arrays[f"rows_{k}"], column + 1), int(n_rows))
+                details = document.get("row_details", {}).get(name, {})
+                model.factors_[name] = RowFactor.from_triangle(
+                    _unpack(arrays[f"rows_{k}"], column + 1),
+                    int(n_rows),
+                    float(details.get("log_divisors", 0.0)),
+                    np.asarray(details.get("unexplained", 0.0), float),
+                )
         e0 = {chemical_symbols.index(symbol): float(energy) for symbol, energy in document["e0"].items()}
-        repulsion = Repulsion.from_radii(model.baseline) if isinstance(model.baseline, ZBL) else None
-        model.potential_ = Potential(terms, e0, coefficients, posterior, repulsion)
+        repulsion = repulsion_of(model.baseline)
+        model.potential_ = Potential(terms, e0, coefficients, posterior, model.approximation, repulsion)
         calculator = document.get("baseline")
         model.baseline_probes_ = decode_probes(calculator, arrays) if calculator else []
+        model.training_ = model.search_ = None
         model.terms_, model.noise_ = model.named_terms(), model.noise or Noise()
         model.e0_source_ = dict(document["e0_source"])
         model.n_labels_ = dict(document["n_labels"])
@@ -189,10 +200,10 @@ def _encode(value: Any) -> Any:
         return {"dict": [[_encode(k), _encode(v)] for k, v in value.items()]}
     if isinstance(value, tuple):
         return {"tuple": [_encode(v) for v in value]}
-    if isinstance(value, (list, np.ndarray)):
+    if isinstance(value, list):
         return [_encode(v) for v in value]
-    if isinstance(value, np.generic):
-        return value.item()
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise TypeError(f"Parameters must be numbers, text or gapkit objects to be saved; got {type(value).__name__}.")

@@ -85,6 +85,8 @@ class Potential:
         alpha of each sparse point, per term and group, eV: local energy = sum_m alpha_m k(x, s_m).
     posterior : SparsePosterior or None
         Needed for uncertainties only.
+    approximation : {"dtc", "sor", "fitc", "vfe"}
+        Of the sparse Gaussian process; "sor" leaves the prior variance that the sparse points miss out of uncertainties.
     repulsion : Repulsion or None
         Of nuclei at distances below those of the data.
     """
@@ -93,6 +95,7 @@ class Potential:
     e0: AtomicEnergies
     coefficients: list[list[Array]]
     posterior: SparsePosterior | None
+    approximation: str = "dtc"
     repulsion: Repulsion | None = None
 
     @cached_property

@@ -20,7 +20,7 @@ from ..descriptors.base import species_of
 from ..neighbors import NeighborList
 from .fitting import chunks_of_frames
 
-__all__ = ["ZBL", "Repulsion"]
+__all__ = ["ZBL", "Repulsion", "repulsion_of"]
 
 Array = NDArray[np.float64]
 Pair = tuple[int, int]
@@ -193,3 +193,8 @@ class Repulsion:
             energies,
             np.empty((0, 3)) if gradient is None else gradient,
         )
+
+
+def repulsion_of(baseline: object) -> Repulsion | None:
+    """What a potential has to evaluate of a baseline: a `ZBL.explicit` repulsion, or nothing."""
+    return Repulsion.from_radii(baseline) if isinstance(baseline, ZBL) else None

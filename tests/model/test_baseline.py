@@ -272,6 +272,21 @@ def test_grid_search_shares_the_calculator(alloy):
     assert search.best_score_ > 0.9
 
 
+def test_partial_fit_takes_the_baseline_off_too(alloy):
+    """As the same fits of the differences, plus the baseline."""
+    e0 = {"Cu": 0.0, "Au": 0.0}
+    grown = model(baseline=lj(), e0=e0).fit(alloy[:6]).partial_fit(alloy[6:])
+    bare = []
+    for atoms in alloy:
+        bare.append(atoms.copy())
+        results = {n: v - lj().get_property(n, atoms) for n, v in atoms.calc.results.items()}
+        bare[-1].calc = SinglePointCalculator(bare[-1], **results)
+    reference = model(e0=e0).fit(bare[:6]).partial_fit(bare[6:])
+    atoms = copper_gold(26, (True, True, True))
+    difference = grown.predict([atoms])[0] - reference.predict([atoms])[0]
+    assert difference == pytest.approx(lj().get_property("energy", atoms), abs=1e-8)
+
+
 def test_frames_and_estimator_stay_as_they_were(alloy):
     positions = [a.positions.copy() for a in alloy]
     calculator = lj()
