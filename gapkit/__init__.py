@@ -21,12 +21,14 @@ from .calculator import GAPCalculator
 from .descriptors import ACSF, SOAP, DScribe, QuipBasis, ThreeBody, TwoBody
 from .gp import Noise
 from .kernels import RBF, Constant, DotProduct
-from .model import GAPRegressor, Prediction, Term, load
+from .model import ZBL, Baseline, GAPRegressor, Prediction, Term, load
 
 __all__ = [
     "ACSF",
     "RBF",
     "SOAP",
+    "ZBL",
+    "Baseline",
     "Constant",
     "DScribe",
     "DotProduct",

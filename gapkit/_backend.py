@@ -14,7 +14,7 @@ from types import ModuleType
 
 from threadpoolctl import threadpool_limits
 
-__all__ = ["acsf_ops", "body_ops", "one_thread_in_workers", "pair_ops", "row_ops", "soap_ops", "table_ops"]
+__all__ = ["acsf_ops", "body_ops", "one_thread_in_workers", "pair_ops", "repulsion_ops", "row_ops", "soap_ops", "table_ops"]
 
 
 @contextmanager
@@ -77,6 +77,14 @@ def body_ops() -> ModuleType:
     from ._cpu import bodies
 
     return bodies
+
+
+def repulsion_ops() -> ModuleType:
+    """Loop over pairs that repel each other."""
+    _announce_compilation()
+    from ._cpu import repulsion
+
+    return repulsion
 
 
 def row_ops() -> ModuleType:

@@ -5,6 +5,7 @@ A block is one term and merges the parameters of Term, descriptor and kernel:
     soap: {r_cut: 5.0, n_max: 8, l_max: 6, sigma: 0.5, zeta: 4, delta: 1.0, n_sparse: 1000}
     noise: {energy: 1e-3, forces: 0.05, stress: 1e-2, liquid: {forces: 0.2}}
     e0: auto
+    baseline: {type: zbl}
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from ..descriptors import DESCRIPTORS, DScribe, QuipBasis, ThreeBody, TwoBody
 from ..exceptions import ConfigError
 from ..gp import Noise
 from ..kernels import KERNELS, Kernel
-from ..model import GAPRegressor, Term
+from ..model import ZBL, Baseline, GAPRegressor, Term
+from ..model.baseline import wrap_calculator
 
 __all__ = ["config_of", "dump_config", "has_terms", "model_from_config", "override", "read_config"]
 
@@ -30,7 +32,7 @@ Config = dict[str, Any]
 
 _KERNEL_OF_PARAMETER = {"zeta": "DotProduct", "length_scale": "RBF"}
 _TERM_PARAMETERS = ("delta", "n_sparse", "selection", "scale")
-_TOP = ("noise", "e0", "random_state", "labels")
+_TOP = ("noise", "e0", "baseline", "random_state", "labels")
 _LABEL_KINDS = ("energy", "forces", "stress")
 
 
@@ -137,6 +139,7 @@ def model_from_config(config: Mapping[str, Any], *, verbose: int = 0) -> GAPRegr
         terms or None,
         noise=_noise(config.get("noise", {}), "noise"),
         e0=config.get("e0", "auto"),
+        baseline=_baseline(config.get("baseline")),
         random_state=seed,
         verbose=verbose,
     )
@@ -194,6 +197,11 @@ def config_of(model: GAPRegressor, *, defaults: bool = True) -> Config:
     for name, other in (noise.per_config_type or {}).items():
         config["noise"][name] = {k: v for k, v in other.get_params(deep=False).items() if k != "per_config_type"}
     config["e0"] = dict(model.e0) if isinstance(model.e0, Mapping) else model.e0
+    baseline = wrap_calculator(getattr(model, "baseline_", None) or model.baseline)
+    if isinstance(baseline, Baseline):
+        config["baseline"] = f"{baseline.describe()}: a calculator, for Python only"
+    elif baseline is not None:
+        config["baseline"] = {"type": "zbl"} | baseline.get_params(deep=False)
     config["random_state"] = model.random_state
     return config
 
@@ -294,6 +302,22 @@ def _noise(block: Any, name: str) -> Noise:
     noise = Noise(**own, per_config_type=types or None)
     noise.check_parameters()
     return noise
+
+
+def _baseline(block: Any) -> ZBL | None:
+    """``baseline: {type: zbl, r_outer: 2.0}``; calculators are objects of Python, not of YAML."""
+    if block is None:
+        return None
+    if not isinstance(block, Mapping) or block.get("type") != "zbl":
+        raise ConfigError(
+            f"Block 'baseline' must be {{type: zbl}}, with r_outer and r_inner if you like; got {block!r}. "
+            "An ASE calculator is given in Python: GAPRegressor(baseline=Baseline(calculator))."
+        )
+    known = [*_parameters(ZBL), "type"]
+    for key in block:
+        if key not in known:
+            raise ConfigError(_unknown("key in block 'baseline'", key, known))
+    return ZBL(**{key: value for key, value in block.items() if key != "type"})
 
 
 def _unknown(what: str, key: object, known: Any) -> str:

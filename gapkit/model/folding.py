@@ -21,7 +21,6 @@ from .progress import track
 from .training import RowChunk, SparseModel
 
 __all__ = [
-    "APPROXIMATIONS",
     "Factors",
     "RowBlock",
     "coefficients_of",
@@ -35,9 +34,6 @@ __all__ = [
 
 Array = NDArray[np.float64]
 Factors = dict[str, RowFactor]
-
-APPROXIMATIONS = ("dtc", "sor", "fitc", "vfe")
-"""Treatments of what the sparse points miss; see `gapkit.GAPRegressor`."""
 
 _OWN = "/own"  # ends the names of row groups whose rows were divided by a noise of their own
 _TASKS = 32  # of a parallel fit; each sends the sparse points out and brings factors back

@@ -12,7 +12,7 @@ from sklearn.base import clone
 
 from ..gp.design import SparseTerm
 from ..gp.likelihood import maximize_evidence
-from .baseline import AtomicEnergies
+from .atomic_energies import AtomicEnergies
 from .folding import Factors, RowBlock, fold_block, solve, whitened_rows
 from .left_out import left_out_errors, rows_of_some
 from .progress import track

@@ -12,7 +12,7 @@ from ..gp.design import SparseTerm
 from ..gp.leave_one_out import leave_one_out
 from ..gp.observations import KINDS, Noise
 from ..gp.posterior import SparsePosterior
-from .baseline import AtomicEnergies
+from .atomic_energies import AtomicEnergies
 from .folding import whitened_rows
 from .training import RowChunk, SparseModel, TrainingSet
 

@@ -11,16 +11,19 @@ from .._validation import describe
 from ..descriptors import SOAP
 from ..gp.observations import Noise
 from ..kernels import DotProduct
+from .baseline import Baseline, wrap_calculator
+from .repulsion import ZBL
 from .terms import Term, name_terms
 
 __all__ = ["TermParameters"]
 
 
 class TermParameters(BaseEstimator):  # type: ignore[misc]
-    """Base of an estimator with ``terms`` and ``noise``: ``get_params`` and ``set_params`` reach into both."""
+    """Base of an estimator with ``terms``, ``noise`` and ``baseline``: ``get_params`` and ``set_params`` reach into them."""
 
     terms: Sequence[Term | tuple[str, Term]] | None
     noise: Noise | None
+    baseline: Any
 
     def named_terms(self) -> list[tuple[str, Term]]:
         """Terms with their names; if none were given, those that a fit has chosen, else SOAP() alone."""
@@ -42,9 +45,11 @@ class TermParameters(BaseEstimator):  # type: ignore[misc]
         dict
         """
         params: dict[str, Any] = super().get_params(deep=False)
+        params["baseline"] = wrap_calculator(self.baseline)
         if deep:
-            if isinstance(self.noise, Noise):
-                params.update((f"noise__{key}", value) for key, value in self.noise.get_params(deep=True).items())
+            for name, part in (("noise", self.noise), ("baseline", params["baseline"])):
+                if isinstance(part, (Noise, Baseline, ZBL)):
+                    params.update((f"{name}__{key}", value) for key, value in part.get_params(deep=True).items())
             if isinstance(self.terms, (list, tuple)):
                 for name, term in self.named_terms():
                     params[name] = term
@@ -75,6 +80,8 @@ class TermParameters(BaseEstimator):  # type: ignore[misc]
             if name == "noise" and self.noise is None:
                 self.noise = Noise()
             parts: dict[str, Any] = {**dict(self.named_terms()), "noise": self.noise}
+            if isinstance(self.baseline, (Baseline, ZBL)):
+                parts["baseline"] = self.baseline
             if name not in parts:
                 raise ValueError(describe(key, f"a parameter of {sorted({*parts, *own})}", value))
             if rest:

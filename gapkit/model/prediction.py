@@ -19,7 +19,7 @@ from .potential import Potential
 from .spread import Spread
 from .tables import ExactSum, Table
 
-__all__ = ["STD_CHOICES", "STD_DEFAULT", "Potential", "Prediction", "predict", "table_errors"]
+__all__ = ["STD_CHOICES", "STD_DEFAULT", "Prediction", "predict", "table_errors"]
 
 Array = NDArray[np.float64]
 
@@ -113,6 +113,8 @@ def predict(
     wanted = frozenset(std) if uncertainty else frozenset[str]()
     energies = _atomic_energies(potential, neighbors)
     gradient = np.zeros((len(neighbors.centers), 3)) if forces or stress else None
+    if potential.repulsion is not None:
+        potential.repulsion.add_to(neighbors, energies, gradient)
     of_energies, of_derivatives = wanted & {"energy", "energies"}, wanted & {"forces", "stress"}
     spread = Spread(potential, neighbors, of_energies) if of_energies else None
     for t, term in enumerate(potential.terms):

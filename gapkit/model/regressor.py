@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -18,18 +17,22 @@ from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
 from .._validation import check_choice, check_integer, describe
-from ..exceptions import InvalidLabelError, NumericalWarning
+from ..exceptions import InvalidLabelError
 from ..gp.observations import KINDS, Labels, Noise, labels_of
 from ..neighbors import NeighborList, check_structures
+from .atomic_energies import AtomicEnergies, fit_atomic_energies
 from .automatic import automatic_noise, automatic_terms
-from .baseline import AtomicEnergies, fit_atomic_energies
+from .baseline import add_baseline, atomic_energies_above, decide_baseline, without_baseline
 from .fitting import choose_terms, chunks_of_frames, collect_labels, grow_terms
-from .folding import APPROXIMATIONS, fold_rows, merge_factors, solve
+from .folding import fold_rows, merge_factors, solve
 from .kernel_search import search_kernels
 from .parameters import TermParameters
-from .prediction import STD_DEFAULT, Potential, Prediction, predict, table_errors
+from .potential import APPROXIMATIONS, Potential
+from .prediction import STD_DEFAULT, Prediction, predict
+from .probes import choose_probes
+from .repulsion import repulsion_of
 from .search import check_search, log_evidence, search_amplitudes
-from .tables import ERROR_BOUNDS
+from .table_check import check_tables
 from .terms import Term, name_terms
 from .training import SparseModel, TrainingSet
 
@@ -60,6 +63,9 @@ class GAPRegressor(RegressorMixin, TermParameters):  # type: ignore[misc]
         Standard deviations of the labels.  Default: Noise(), or from the labels where the terms are automatic too.
     e0 : "auto", float or dict of str to float, default "auto"
         Energies of isolated atoms, eV.  "auto": from frames with one isolated atom, else by least squares.
+    baseline : Baseline, ZBL or ase calculator, optional
+        What is taken from the labels before the fit and added to predictions: any ASE calculator (learn the difference to
+        it), or a repulsion of nuclei below the distances of the data.  Default: ZBL() where the terms are automatic too.
     approximation : {"dtc", "sor", "fitc", "vfe"}, default "dtc"
         What becomes of the part of the covariance that the sparse points miss.  "dtc": it is left out of the fit and kept in
         the standard deviations.  "sor": left out of both, so that standard deviations vanish far from the sparse points.
@@ -82,10 +88,14 @@ class GAPRegressor(RegressorMixin, TermParameters):  # type: ignore[misc]
         The terms that were fitted, given or automatic.
     noise_ : Noise
         The noise that was assumed, given or automatic.
+    baseline_ : Baseline, ZBL or None
+        What lies under the Gaussian process, given or automatic; radii in numbers.
+    baseline_probes_ : list of (ase.Atoms, float)
+        Structures and their energies (eV) by which `gapkit.load` recognises the calculator of a baseline.
     table_errors_ : dict of str to float
         Largest error of each tabulated term on the training set, eV an environment.
     e0_ : dict of str to float
-        Energies of isolated atoms, eV.
+        Energies of isolated atoms minus those of the baseline, eV.
     e0_source_ : dict of str to str
         Where each of them comes from.
     n_sparse_ : int
@@ -97,7 +107,7 @@ class GAPRegressor(RegressorMixin, TermParameters):  # type: ignore[misc]
     factors_ : dict of str to RowFactor
         Triangular factors of the training rows.
     training_ : TrainingSet or None
-        Structures and labels of the fit; None in a model from a file.
+        Structures and labels (without the baseline's part) of the fit; None in a model from a file.
     search_ : SearchReport or None
         What ``optimize`` found.
 
@@ -124,6 +134,7 @@ class GAPRegressor(RegressorMixin, TermParameters):  # type: ignore[misc]
         *,
         noise: Noise | None = None,
         e0: Any = "auto",
+        baseline: Any = None,
         approximation: str = "dtc",
         optimize: Collection[str] = (),
         random_state: int | None = None,
@@ -132,6 +143,7 @@ class GAPRegressor(RegressorMixin, TermParameters):  # type: ignore[misc]
         self.terms = terms
         self.noise = noise
         self.e0 = e0
+        self.baseline = baseline
         self.approximation = approximation
         self.optimize = optimize
         self.random_state = random_state
@@ -151,14 +163,16 @@ class GAPRegressor(RegressorMixin, TermParameters):  # type: ignore[misc]
         """
         if X is None:
             check_is_fitted(self, "potential_")
-            terms, noise = self.terms_, self.noise_
+            terms, noise, baseline = self.terms_, self.noise_, self.baseline_
             optimize: Collection[str] = ()
         else:
             frames = check_structures(X, name="X")
-            terms, noise = self._decided(frames, collect_labels(frames))
+            baseline = decide_baseline(self.baseline, self.terms is None, frames)
+            labels = without_baseline(baseline, frames, collect_labels(frames), show=bool(self.verbose))
+            terms, noise = self._decided(frames, labels)
             optimize = self.optimize
         kept = {key: getattr(self, key) for key in ("e0", "approximation", "random_state", "verbose")}
-        return GAPRegressor(terms, noise=noise, optimize=optimize, **kept)
+        return GAPRegressor(terms, noise=noise, baseline=baseline, optimize=optimize, **kept)
 
     def _decided(self, frames: Sequence[Atoms], labels: Sequence[Labels]) -> tuple[list[tuple[str, Term]], Noise]:
         """Terms and noise, from the data where they are not given."""
@@ -192,18 +206,23 @@ class GAPRegressor(RegressorMixin, TermParameters):  # type: ignore[misc]
             If a structure is not valid, e.g. atoms closer than 0.1 Å.
         InvalidLabelError
             If a label is not finite, or no frame has any.
+        BaselineError
+            If the calculator of the baseline fails; the message names the frame.
         """
         frames = check_structures(X, name="X")
         for _, term in name_terms(self.terms) if self.terms is not None else []:
             term.check_parameters()
         check_choice("approximation", self.approximation, APPROXIMATIONS)
         check_search(self.optimize, self.approximation)
-        labels = collect_labels(frames, y)
+        show = bool(self.verbose)
+        baseline = decide_baseline(self.baseline, self.terms is None, frames)
+        labels = without_baseline(baseline, frames, collect_labels(frames, y), show=show)
+        probes = choose_probes(baseline, frames)
         named_terms, noise = self._decided(frames, labels)
         noise.check_parameters()
-        show = bool(self.verbose)
         neighbor_range = max(term.descriptor.neighbor_range for _, term in named_terms)
         e0, sources = fit_atomic_energies(frames, labels, self.e0, neighbor_range)
+        e0 = atomic_energies_above(baseline, e0, sources)
         training = TrainingSet(frames, labels)
         model = SparseModel(named_terms, choose_terms(named_terms, frames, self.random_state, show=show), noise)
         model, of_kernels = search_kernels(model, training, e0, self.optimize, self.approximation, self.random_state, show=show)
@@ -212,6 +231,7 @@ class GAPRegressor(RegressorMixin, TermParameters):  # type: ignore[misc]
         model, of_amplitudes = search_amplitudes(model, self.factors_, training, e0, self.optimize, self.random_state)
         self.search_ = of_kernels + of_amplitudes if self.optimize else None
         self.training_: TrainingSet | None = training
+        self.baseline_, self.baseline_probes_ = baseline, probes
         self.e0_source_ = {chemical_symbols[z]: source for z, source in sources.items()}
         self._finish(model, e0, frames)
         return self
@@ -260,7 +280,7 @@ class GAPRegressor(RegressorMixin, TermParameters):  # type: ignore[misc]
         if add_sparse and self.training_ is None:
             raise ValueError("add_sparse needs the structures of earlier fits, which a model file does not hold. Fit anew.")
         frames = check_structures(X, name="X")
-        new = TrainingSet(frames, collect_labels(frames, y))
+        new = TrainingSet(frames, without_baseline(self.baseline_, frames, collect_labels(frames, y), show=bool(self.verbose)))
         e0 = self.potential_.e0
         model = SparseModel(self.terms_, self.potential_.terms, self.noise_)
         everything = None if self.training_ is None else self.training_ + new
@@ -280,9 +300,10 @@ class GAPRegressor(RegressorMixin, TermParameters):  # type: ignore[misc]
     def _finish(self, model: SparseModel, e0: AtomicEnergies, frames: Sequence[Atoms]) -> None:
         """Solve for the weights and note what was fitted; tables are checked on ``frames``."""
         posterior, coefficients = solve(model, self.factors_)
-        self.potential_ = Potential(model.sparse, e0, coefficients, posterior, self.approximation)
+        repulsion = repulsion_of(self.baseline_)
+        self.potential_ = Potential(model.sparse, e0, coefficients, posterior, self.approximation, repulsion)
         self.terms_, self.noise_ = model.named, model.noise
-        self.table_errors_ = self._table_errors(frames)
+        self.table_errors_ = check_tables(self.potential_, model.named, frames)
         self.n_labels_ = {kind: sum(f.n_rows for name, f in self.factors_.items() if name.startswith(kind)) for kind in KINDS}
 
     def log_marginal_likelihood(self) -> float:
@@ -304,30 +325,9 @@ class GAPRegressor(RegressorMixin, TermParameters):  # type: ignore[misc]
         check_is_fitted(self, "potential_")
         return log_evidence(SparseModel(self.terms_, self.potential_.terms, self.noise_), self.factors_, self.approximation)
 
-    def _table_errors(self, frames: Sequence[Atoms]) -> dict[str, float]:
-        """Largest error (eV an environment) of each tabulated term on the training set; warn where it is too large."""
-        errors: dict[str, float] = {}
-        if not any(self.potential_.tables):
-            return errors
-        names = [name for name, _ in self.terms_]
-        for start, chunk in chunks_of_frames(frames, _EVALUATE_ATOMS):
-            neighbors = NeighborList.from_atoms(chunk, self.potential_.neighbor_range, first_frame=start)
-            for t, error in table_errors(self.potential_, neighbors).items():
-                errors[names[t]] = max(errors.get(names[t], 0.0), error)
-        for name, term in self.terms_:
-            bound = ERROR_BOUNDS.get(term.descriptor.n_features, np.inf) if name in errors else np.inf
-            if errors.get(name, 0.0) > bound:
-                warnings.warn(
-                    f"The table of term {name!r} ({type(term.descriptor).__name__}) is off by up to {errors[name]:.1e} eV an "
-                    f"environment of the training set; the aim is {bound:.0e} eV. Set tabulate=False or use a smoother kernel.",
-                    NumericalWarning,
-                    stacklevel=3,
-                )
-        return errors
-
     @property
     def e0_(self) -> dict[str, float]:
-        """Energies of isolated atoms by chemical symbol, eV."""
+        """Energies of isolated atoms by chemical symbol, minus those of the baseline, eV."""
         return {chemical_symbols[z]: energy for z, energy in self.potential_.e0.items()}
 
     @property
@@ -395,7 +395,8 @@ class GAPRegressor(RegressorMixin, TermParameters):  # type: ignore[misc]
         result: list[Prediction] = []
         for start, chunk in chunks_of_frames(frames, _EVALUATE_ATOMS):
             neighbors = NeighborList.from_atoms(chunk, self.potential_.neighbor_range, first_frame=start)
-            result += predict(self.potential_, neighbors, forces=forces, stress=stress, uncertainty=uncertainty, std=std)
+            part = predict(self.potential_, neighbors, forces=forces, stress=stress, uncertainty=uncertainty, std=std)
+            result += add_baseline(self.baseline_, part, chunk, start)
         return result
 
     def score(self, X: Sequence[Atoms], y: Sequence[float] | None = None) -> float:

@@ -15,7 +15,7 @@ from ..exceptions import NumericalWarning
 from ..gp.likelihood import Evidence, maximize_evidence
 from ..gp.observations import KINDS
 from ..gp.posterior import RowFactor
-from .baseline import AtomicEnergies
+from .atomic_energies import AtomicEnergies
 from .folding import noise_of_group, solve
 from .left_out import left_out_errors, rows_of_some
 from .training import SparseModel, TrainingSet

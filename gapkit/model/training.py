@@ -11,7 +11,7 @@ from ase.data import chemical_symbols
 from ..exceptions import InvalidStructureError
 from ..gp.design import SparseTerm
 from ..gp.observations import Labels, Noise
-from .baseline import AtomicEnergies
+from .atomic_energies import AtomicEnergies
 from .fitting import CHUNK_ATOMS, chunks_of_frames
 from .terms import Term
 

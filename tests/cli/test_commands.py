@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from ase.calculators.emt import EMT
 from ase.io import read, write
 from numpy.testing import assert_allclose
 from typer.testing import CliRunner
@@ -35,11 +36,30 @@ def test_fit_prints_ledger_configuration_and_errors(folder, tmp_path):
     result = run("fit", folder / "train.xyz", *SMALL, "-o", tmp_path / "m.gap")
     for text in (
         "slab", "energies", "keys      energy: energy (10)", "eV, eV/Å, eV/Å³ assumed", "stress is",
-        "r_cut: 4.0", "e0        ", "least squares", "errors on the training set", "wrote",
+        "r_cut: 4.0", "baseline: {type: zbl, r_inner: {Cu-Cu: ", "e0        ", "least squares",
+        "errors on the training set", "wrote",
     ):  # fmt: skip
         assert text in result.output
     model = gapkit.load(tmp_path / "m.gap")
     assert model.named_terms()[0][1].n_sparse == 20
+    assert set(model.baseline.r_outer) == {"Cu-Cu", "Cu-Au", "Au-Au"}
+
+
+def test_fit_with_and_without_a_repulsion(folder, tmp_path):
+    config = tmp_path / "gap.yaml"
+    config.write_text("soap: {r_cut: 4.0, n_max: 3, l_max: 2, n_sparse: 20}\nbaseline: {type: zbl, r_inner: 0.8}\n")
+    output = run("fit", folder / "train.xyz", "-c", config, "-o", tmp_path / "m.gap").output
+    assert "baseline: {type: zbl, r_inner: {Cu-Cu: 0.8, Cu-Au: 0.8, Au-Au: 0.8}, r_outer: {Cu-Cu: " in output  # resolved
+    assert "baseline: {type: zbl, r_inner: {Cu-Cu: 0.8" in run("show", tmp_path / "m.gap").output
+    output = run("fit", folder / "train.xyz", *SMALL, "--set", "baseline=null", "-o", tmp_path / "m.gap").output
+    assert "zbl" not in output
+    assert gapkit.load(tmp_path / "m.gap").baseline is None
+
+
+def test_a_model_on_a_calculator_is_for_python(alloy, folder, tmp_path):
+    model = gapkit.load(folder / "model.gap").set_params(baseline=EMT()).fit(alloy)
+    model.save(tmp_path / "m.gap")
+    assert "on top of the ASE calculator EMT, which a file cannot hold" in run("show", tmp_path / "m.gap", code=1).output
 
 
 def test_fit_with_a_config_file(folder, tmp_path):
@@ -48,6 +68,7 @@ def test_fit_with_a_config_file(folder, tmp_path):
     assert "block for each configuration type" in text
     assert "slab" in text
     assert "soap: {" in text
+    assert "baseline: {type: zbl, r_inner: {Cu-Cu: " in text
     run("fit", folder / "train.xyz", "-c", tmp_path / "gap.yaml", *SMALL, "-o", tmp_path / "m.gap")
     assert gapkit.load(tmp_path / "m.gap").named_terms()[0][1].descriptor.r_cut == 4.0
     run("init", "-o", tmp_path / "gap.yaml", code=1)  # never overwritten

@@ -11,7 +11,7 @@ from gapkit.exceptions import InvalidStructureError, NumericalWarning
 from gapkit.gp import posterior
 from gapkit.gp.design import greedy_residual
 from gapkit.model.folding import fold_rows, solve
-from gapkit.model.prediction import Potential
+from gapkit.model.potential import Potential
 from gapkit.model.training import SparseModel, TrainingSet
 from tests.conftest import copper_gold, labelled
 
