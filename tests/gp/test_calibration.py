@@ -173,7 +173,7 @@ def test_zero_deviations_are_left_out_and_counted():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"residual": np.full(40, np.nan)}, "must be finite with std >= 0; got residual nan, standard deviation 1.0 in structure 7"),
+        ({"residual": np.full(40, np.nan)}, "must be finite with std >= 0; got residual nan, .* 1.0 in structure 7"),
         ({"std": np.full(40, np.inf)}, "standard deviation inf"),
         ({"std": np.full(40, -1.0)}, "standard deviation -1.0"),
         ({"std": np.zeros(40)}, "at least 5 structures with a standard deviation above 0; got 0"),
@@ -199,7 +199,7 @@ def test_bad_options_are_named():
     with pytest.raises(ValueError, match="at least one kind"):
         Calibration.fit({})
     calibration = Calibration.fit({"forces": sample})
-    with pytest.raises(ValueError, match="`kind` must be one of 'forces'; got 'energy'"):
+    with pytest.raises(ValueError, match=r"`kind` must be one of 'forces'; got 'energy'"):
         calibration.multiplier("energy")
-    with pytest.raises(ValueError, match="`confidence` must be a number at least 0.5 and at most 0.999"):
+    with pytest.raises(ValueError, match=r"`confidence` must be a number at least 0\.5 and at most 0\.999"):
         calibration.multiplier("forces", 1.0)
