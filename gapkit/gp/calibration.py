@@ -239,6 +239,13 @@ class Calibration:
         check_real("confidence", confidence, at_least=_LEVELS[0], at_most=_LEVELS[-1])
         return self.maps[kind].multipliers[int(np.searchsorted(_LEVELS, confidence - 1e-9))]
 
+    def __str__(self) -> str:
+        """One line for people."""
+        where = {"loo": "leave-one-out errors", "frames": "errors on other structures"}.get(self.source, self.source)
+        factors = ", ".join(f"{kind} ×{m.scale:.3g} ({m.n_structures} structures)" for kind, m in self.maps.items())
+        classes = f" per {self.by.replace('_', ' ')}" if self.by else ""
+        return f"{self.method}{classes} from {where}: {factors}"
+
     def to_plain(self) -> dict[str, Any]:
         """As JSON can hold it; infinite multipliers become None."""
         plain = asdict(self)

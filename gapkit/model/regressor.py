@@ -25,6 +25,7 @@ from .automatic import automatic_noise, automatic_terms
 from .baseline import fit_atomic_energies
 from .fitting import choose_terms, chunks_of_frames, collect_labels, fold_rows, solve
 from .prediction import STD_DEFAULT, Potential, Prediction, predict, table_errors
+from .progress import track
 from .tables import ERROR_BOUNDS
 from .terms import Term, name_terms
 
@@ -337,7 +338,9 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "potential_")
         frames = check_structures(frames)
         result: list[Prediction] = []
-        for start, chunk in chunks_of_frames(frames, _EVALUATE_ATOMS):
+        slow = uncertainty is not None and not {"forces", "stress"}.isdisjoint(std)
+        chunks = list(chunks_of_frames(frames, _EVALUATE_ATOMS // 4 if slow else _EVALUATE_ATOMS))
+        for start, chunk in track(chunks, "predictions", len(chunks), show=bool(self.verbose) and len(chunks) > 1):
             neighbors = NeighborList.from_atoms(chunk, self.potential_.neighbor_range, first_frame=start)
             result += predict(self.potential_, neighbors, forces=forces, stress=stress, uncertainty=uncertainty, std=std)
         return result

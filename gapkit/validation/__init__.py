@@ -3,7 +3,7 @@
 from .dynamics import Drift, nve_drift
 from .metrics import ErrorRow, Residuals, error_table, force_rmse, residuals
 from .properties import EOSCurve, eos_parameters, equation_of_state
-from .uncertainty_table import UncertaintyRow, error_samples, uncertainty_table
+from .uncertainty_rows import UncertaintyRow, error_samples, uncertainty_table
 
 __all__ = [
     "Drift",

@@ -56,7 +56,7 @@ class UncertaintyRow:
         Spearman's, between the size of the error and the standard deviation.
     auroc, auroc_perfect : float or None
         Of the 5 % largest errors.
-    nll_gain : float
+    nll_gain : float or None
         Nats per value by which the log likelihood is better than with one constant standard deviation.
     coverage : float or None
         Fraction within the conformal 90 % interval, for a calibrated model.
@@ -81,7 +81,7 @@ class UncertaintyRow:
     rank_correlation_perfect: float | None
     auroc: float | None
     auroc_perfect: float | None
-    nll_gain: float
+    nll_gain: float | None
     coverage: float | None
 
 
@@ -122,7 +122,7 @@ def uncertainty_table(
     predictions: Sequence[Prediction],
     *,
     calibration: Calibration | None = None,
-    n_draws: int = 100,
+    n_draws: int = 200,
     random_state: int | None = 0,
 ) -> list[UncertaintyRow]:
     """Metrics of error bars; per kind of label: configuration types, species (forces), and last all together.
@@ -135,7 +135,7 @@ def uncertainty_table(
         One per structure, with standard deviations; kinds without are left out.
     calibration : Calibration, optional
         That the standard deviations went through, for the coverage of its conformal intervals.
-    n_draws : int, default 100
+    n_draws : int, default 200
         Simulated and resampled sets.
     random_state : int, optional
         Seed of them.
@@ -180,7 +180,7 @@ def _row(
         interval = metrics.bootstrap_interval(metrics.zms, r, s, structure, n_draws=n_draws, random_state=seed)
 
     def with_reference(metric: metrics.Metric) -> tuple[float | None, float | None]:
-        if n < _ENOUGH or np.ptp(s) == 0.0:
+        if n < _ENOUGH or np.ptp(s) == 0.0 or not r.any():
             return None, None
         perfect = metrics.simulated(metric, s, n_draws=min(n_draws, _REFERENCE_DRAWS), random_state=seed)
         return metric(r, s), float(np.mean(perfect))
@@ -209,6 +209,6 @@ def _row(
         rank_correlation_perfect=rank_perfect,
         auroc=auroc,
         auroc_perfect=auroc_perfect,
-        nll_gain=metrics.constant_nll(r) - metrics.nll(r, s),
+        nll_gain=metrics.constant_nll(r) - metrics.nll(r, s) if r.any() else None,
         coverage=None if multiplier is None else metrics.coverage(r, s, structure, multiplier),
     )
