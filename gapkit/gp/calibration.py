@@ -36,7 +36,7 @@ from sklearn.isotonic import isotonic_regression
 
 from .._validation import check_choice, check_real, describe
 
-__all__ = ["Calibration", "ErrorMap", "ErrorSample", "nonzero_std"]
+__all__ = ["Calibration", "ErrorMap", "ErrorSample"]
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -51,7 +51,7 @@ _PRIOR = 10.0  # structures that the common factor counts for when a class gets 
 _IN_BIN = 30  # errors that one bin of an isotonic map averages
 _MOST_BINS = 20
 _LEVELS = np.append(np.arange(100, 200) / 200, 0.999)  # 0.500, 0.505, ... 0.995, 0.999
-_ZERO = 1e-6  # of the root mean square: standard deviations below are 0 up to rounding
+_ZERO = 1e-4  # of the root mean square: standard deviations below are 0 by symmetry
 
 
 class ErrorSample(NamedTuple):
@@ -74,17 +74,19 @@ class ErrorSample(NamedTuple):
     structure: NDArray[np.int64]
     classes: NDArray[np.str_] | None = None
 
+    def part(self, mask: Mask) -> ErrorSample:
+        """Those values."""
+        names = None if self.classes is None else self.classes[mask]
+        return ErrorSample(self.residual[mask], self.std[mask], self.structure[mask], names)
 
-def nonzero_std(std: Array) -> Mask:
-    """Which standard deviations say something: those above 1e-6 of their root mean square.
+    def nonzero(self) -> Mask:
+        """Which standard deviations say something: those above 1e-4 of their root mean square.
 
-    The others are 0 by symmetry (forces in a perfect crystal, of an isolated atom) up to rounding; so is the error, and their
-    ratio is noise.
-    """
-    if len(std) == 0:
-        return np.zeros(0, bool)
-    mask: Mask = std > _ZERO * np.sqrt(np.mean(std**2))
-    return mask
+        The others are 0 by symmetry (forces in a perfect crystal, on an isolated atom) up to rounding of the positions; so is
+        the error, and their ratio says how labels were rounded.
+        """
+        mask: Mask = self.std > _ZERO * np.sqrt(np.mean(self.std**2)) if len(self.std) else np.zeros(0, bool)
+        return mask
 
 
 @dataclass(frozen=True)
@@ -171,8 +173,8 @@ class Calibration:
         Parameters
         ----------
         samples : mapping of str to ErrorSample
-            For "energy" (total energies), "forces", "stress"; standard deviations are raw ones.  Those that are 0 up to
-            rounding are left out and counted.
+            For "energy" (total energies), "forces", "stress"; standard deviations are raw ones.  Those that are 0 by
+            symmetry are left out and counted.
         method : {"scale", "isotonic"}, default "scale"
             See the class.
         by : None, "species" or "config_type", default None
@@ -196,7 +198,7 @@ class Calibration:
             raise ValueError(describe("samples", "errors of at least one kind", {}, "Give structures with labels."))
         for kind in samples:
             check_choice("samples", kind, _KINDS)
-        return cls(method, by, source, {k: _fit(k, ErrorSample(*s), method, by is not None) for k, s in samples.items()})
+        return cls(method, by, source, {k: _fit(k, s, method, by is not None) for k, s in samples.items()})
 
     def apply(self, kind: str, std: ArrayLike, classes: ArrayLike | None = None) -> Array:
         """Calibrate standard deviations.
@@ -266,14 +268,14 @@ class Calibration:
 
 
 def _fit(kind: str, sample: ErrorSample, method: str, with_classes: bool) -> ErrorMap:
-    residual, std = np.asarray(sample.residual, float), np.asarray(sample.std, float)
+    residual, std = sample.residual, sample.std
     name = f"samples[{kind!r}]"
     if not (np.isfinite(residual).all() and np.isfinite(std).all() and (std >= 0.0).all()):
         bad = np.flatnonzero(~(np.isfinite(residual) & np.isfinite(std) & (std >= 0.0)))[0]
         got = f"residual {residual[bad]}, standard deviation {std[bad]}"
         raise ValueError(f"`{name}` must be finite with std >= 0; got {got} in structure {sample.structure[bad]}.")
-    use = nonzero_std(std)
-    r, s, structure = residual[use], std[use], np.unique(np.asarray(sample.structure)[use], return_inverse=True)[1]
+    used = sample.part(sample.nonzero())
+    r, s, structure = used.residual, used.std, np.unique(used.structure, return_inverse=True)[1]
     n_structures = int(structure.max()) + 1 if len(structure) else 0
     if n_structures < _FEWEST:
         raise ValueError(
@@ -286,12 +288,11 @@ def _fit(kind: str, sample: ErrorSample, method: str, with_classes: bool) -> Err
     raw, calibrated = ((1.0,), (scale,)) if method == "scale" else _isotonic(r, s, n_structures)
     calibrated_std = _along(raw, calibrated, s)
     factors: dict[str, float] = {}
-    if with_classes and sample.classes is not None:
-        classes = np.asarray(sample.classes)[use]
-        factors = _class_factors(r / calibrated_std, structure, classes)
-        calibrated_std = calibrated_std * _factors_of(factors, classes)
+    if with_classes and used.classes is not None:
+        factors = _class_factors(r / calibrated_std, structure, used.classes)
+        calibrated_std = calibrated_std * _factors_of(factors, used.classes)
     multipliers = tuple(_pooled_quantiles(np.abs(r) / calibrated_std, structure).tolist())
-    return ErrorMap(raw, calibrated, factors, scale, multipliers, n_structures, len(r), int(np.count_nonzero(~use)))
+    return ErrorMap(raw, calibrated, factors, scale, multipliers, n_structures, len(r), len(residual) - len(r))
 
 
 def _along(raw: Sequence[float], calibrated: Sequence[float], std: Array) -> Array:

@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from ..gp.calibration import ErrorSample, nonzero_std
+from ..gp.calibration import ErrorSample
 from ..validation import uncertainty as metrics
 from .plots import INK, MODEL, REFERENCE
 
@@ -51,13 +51,8 @@ def calibration_figure(samples: Mapping[str, ErrorSample], *, n_draws: int = 200
     -------
     matplotlib.figure.Figure
     """
-    used = {}
-    for kind in _NAMES:
-        if kind in samples:
-            use = nonzero_std(samples[kind].std)
-            if use.any():
-                whole = samples[kind]
-                used[kind] = ErrorSample(whole.residual[use], whole.std[use], whole.structure[use])
+    used = {kind: samples[kind].part(samples[kind].nonzero()) for kind in _NAMES if kind in samples}
+    used = {kind: sample for kind, sample in used.items() if len(sample.std)}
     figure = Figure(figsize=(11.0, 3.5 * max(1, len(used))), layout="constrained")
     if not used:
         return figure

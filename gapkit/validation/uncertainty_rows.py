@@ -9,7 +9,7 @@ import numpy as np
 from ase import Atoms, units
 from numpy.typing import NDArray
 
-from ..gp.calibration import Calibration, ErrorSample, nonzero_std
+from ..gp.calibration import Calibration, ErrorSample
 from ..model import Prediction
 from ..model.labelled_errors import labelled_errors
 from . import uncertainty as metrics
@@ -102,12 +102,18 @@ def error_samples(
     Returns
     -------
     dict of str to ErrorSample
-        For "energy", "forces", "stress", as far as there are labels with standard deviations.
+        For "energy", "forces", "stress", as far as there are labels with standard deviations; without the values whose
+        standard deviation is 0 by symmetry.
     """
-    samples = labelled_errors(frames, predictions, by=by)
+    return {kind: sample.part(sample.nonzero()) for kind, sample in _in_report_units(frames, predictions, by).items()}
+
+
+def _in_report_units(
+    frames: Sequence[Atoms], predictions: Sequence[Prediction], by: str | None = None
+) -> dict[str, ErrorSample]:
     sizes = np.array([len(atoms) for atoms in frames])
     result = {}
-    for kind, sample in samples.items():
+    for kind, sample in labelled_errors(frames, predictions, by=by).items():
         scale: Array | float = 1.0
         if kind == "energy":
             scale = 1e3 / sizes[sample.structure]
@@ -144,26 +150,21 @@ def uncertainty_table(
     -------
     list of UncertaintyRow
     """
-    by_type = error_samples(frames, predictions, by="config_type")
-    by_species = error_samples(frames, predictions, by="species")
+    by_type, by_species = (_in_report_units(frames, predictions, by) for by in ("config_type", "species"))
     rows = []
     for kind, sample in by_type.items():
-        groups: list[tuple[str, ErrorSample]] = []
-        for classified in (sample, by_species[kind]):
-            names = [] if classified.classes is None else list(dict.fromkeys(classified.classes.tolist()))
-            if classified.classes is not None and len(names) > 1:
-                groups += [(name, _part(classified, classified.classes == name)) for name in names]
         multiplier = calibration.multiplier(kind, 0.9) if calibration and kind in calibration.maps else None
-        for name, group in [*groups, ("all", sample)]:
-            use = nonzero_std(group.std)
-            if use.any():
-                n_zero = int(np.count_nonzero(~use))
-                rows.append(_row(kind, name, _part(group, use), n_zero, multiplier, n_draws, random_state))
+        use = sample.nonzero()  # judged on all values: a type may consist of perfect crystals
+        groups: list[tuple[str, NDArray[np.bool_]]] = []
+        for classes in (sample.classes, by_species[kind].classes):
+            names = [] if classes is None else list(dict.fromkeys(classes.tolist()))
+            if classes is not None and len(names) > 1:
+                groups += [(name, classes == name) for name in names]
+        for name, member in [*groups, ("all", np.ones(len(use), bool))]:
+            if (use & member).any():
+                n_zero = int(np.count_nonzero(member & ~use))
+                rows.append(_row(kind, name, sample.part(use & member), n_zero, multiplier, n_draws, random_state))
     return rows
-
-
-def _part(sample: ErrorSample, mask: NDArray[np.bool_]) -> ErrorSample:
-    return ErrorSample(sample.residual[mask], sample.std[mask], sample.structure[mask])
 
 
 def _row(

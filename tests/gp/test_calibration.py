@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.isotonic import isotonic_regression
 
-from gapkit.gp.calibration import Calibration, ErrorSample, nonzero_std
+from gapkit.gp.calibration import Calibration, ErrorSample
 
 
 def too_confident(n_structures: int, n_in_each: int, factor, seed: int = 0, classes=None) -> ErrorSample:
@@ -166,8 +166,8 @@ def test_zero_deviations_are_left_out_and_counted():
     assert (with_crystal.n_zero, with_crystal.n_values, with_crystal.n_structures) == (3, 600, 20)
     assert with_crystal.multipliers == without.multipliers
     assert with_crystal.scale == without.scale
-    assert not nonzero_std(np.zeros(3)).any()
-    assert nonzero_std(np.empty(0)).shape == (0,)
+    assert not ErrorSample(np.zeros(3), np.zeros(3), np.zeros(3, int)).nonzero().any()
+    assert ErrorSample(np.empty(0), np.empty(0), np.empty(0, int)).nonzero().shape == (0,)
 
 
 @pytest.mark.parametrize(

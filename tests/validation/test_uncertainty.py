@@ -10,7 +10,7 @@ from scipy.stats import kstest, norm
 from sklearn.metrics import roc_auc_score
 
 from gapkit import Prediction
-from gapkit.gp.calibration import Calibration, ErrorSample
+from gapkit.gp.calibration import Calibration
 from gapkit.validation import error_samples, uncertainty_table
 from gapkit.validation import uncertainty as m
 
@@ -208,15 +208,20 @@ def test_table_has_coverage_of_a_calibrated_model_and_leaves_out_what_is_not_the
     assert few[0].ence is few[0].auroc is few[0].rank_correlation is None
 
 
-def test_zero_standard_deviations_are_counted(alloy):
+def test_zero_standard_deviations_are_counted_and_left_out(alloy):
     predictions = predictions_with_std(alloy)
-    crystal = alloy[0]
+    crystal = alloy[0].copy()
+    crystal.calc, crystal.info["config_type"] = alloy[0].calc, "perfect"
+    n = len(crystal)
+    tiny = 1e-9 * np.arange(3 * n).reshape(n, 3)  # 0 up to rounding, with errors a hundred times larger
     exact = Prediction(
-        energy=crystal.get_potential_energy(), energies=np.zeros(len(crystal)), forces=crystal.get_forces(),
-        energy_std=1e-3, forces_std=np.zeros((len(crystal), 3)),
+        energy=crystal.get_potential_energy(), energies=np.zeros(n), forces=crystal.get_forces() + 100 * tiny,
+        energy_std=1e-3, forces_std=tiny,
     )  # fmt: skip
-    rows = {(row.kind, row.group): row for row in uncertainty_table(alloy, [exact, *predictions[1:]], n_draws=5)}
-    assert rows["forces", "all"].n_zero == 3 * len(crystal)
-    assert np.isfinite(rows["forces", "all"].zms)
-    sample = ErrorSample(np.zeros(3), np.zeros(3), np.zeros(3, int))
-    assert sample.classes is None
+    frames, everything = [crystal, *alloy[1:]], [exact, *predictions[1:]]
+    rows = {(row.kind, row.group): row for row in uncertainty_table(frames, everything, n_draws=5)}
+    assert rows["forces", "all"].n_zero == 3 * n
+    assert rows["forces", "all"].zms < 2.0
+    assert ("forces", "perfect") not in rows
+    assert ("energy", "perfect") in rows
+    assert 0 not in error_samples(frames, everything)["forces"].structure
