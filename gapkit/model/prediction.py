@@ -84,12 +84,15 @@ class Potential:
         alpha of each sparse point, per term and group, eV: local energy = sum_m alpha_m k(x, s_m).
     posterior : SparsePosterior or None
         Needed for uncertainties only.
+    approximation : {"dtc", "sor", "fitc", "vfe"}
+        Of the sparse Gaussian process; "sor" leaves the prior variance that the sparse points miss out of uncertainties.
     """
 
     terms: list[SparseTerm]
     e0: AtomicEnergies
     coefficients: list[list[Array]]
     posterior: SparsePosterior | None
+    approximation: str = "dtc"
 
     @cached_property
     def tables(self) -> list[list[Table | None] | None]:
