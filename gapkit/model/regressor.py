@@ -30,6 +30,7 @@ from .parameters import TermParameters
 from .potential import APPROXIMATIONS, Potential
 from .prediction import STD_DEFAULT, Prediction, predict
 from .probes import choose_probes
+from .progress import track
 from .repulsion import repulsion_of
 from .search import check_search, log_evidence, search_amplitudes
 from .table_check import check_tables
@@ -393,7 +394,9 @@ class GAPRegressor(RegressorMixin, TermParameters):  # type: ignore[misc]
         check_is_fitted(self, "potential_")
         frames = check_structures(frames)
         result: list[Prediction] = []
-        for start, chunk in chunks_of_frames(frames, _EVALUATE_ATOMS):
+        slow = uncertainty is not None and not {"forces", "stress"}.isdisjoint(std)
+        chunks = list(chunks_of_frames(frames, _EVALUATE_ATOMS // 4 if slow else _EVALUATE_ATOMS))
+        for start, chunk in track(chunks, "predictions", len(chunks), show=bool(self.verbose) and len(chunks) > 1):
             neighbors = NeighborList.from_atoms(chunk, self.potential_.neighbor_range, first_frame=start)
             part = predict(self.potential_, neighbors, forces=forces, stress=stress, uncertainty=uncertainty, std=std)
             result += add_baseline(self.baseline_, part, chunk, start)
