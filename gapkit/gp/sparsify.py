@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 from sklearn.cluster import MiniBatchKMeans
 
 from .._validation import check_choice, check_integer, describe
 from ..exceptions import NumericalWarning
 from ..kernels import Kernel
+from .design import pivoted_cholesky
 
 __all__ = [
     "SELECTIONS",
@@ -196,7 +198,7 @@ def _largest_variance(kernel: Kernel, values: Array, n_points: int, rng: np.rand
     ``rng`` is not needed; where all prior variances are equal, the first point is the first candidate.  Once rounding
     is all that is left, any others are taken: the model drops and counts them.
     """
-    pivots, _, _ = _greedy_cholesky(kernel, values, n_points)
+    pivots, _ = _greedy_cholesky(kernel, values, n_points)
     others = np.setdiff1d(np.arange(len(values)), pivots)
     return np.concatenate([pivots, others[: n_points - len(pivots)]])
 
@@ -205,20 +207,26 @@ def _leverage(kernel: Kernel, values: Array, n_points: int, rng: np.random.Gener
     """Candidates drawn by their ridge leverage scores l_i = [K (K + lambda)⁻¹]_ii, without replacement.
 
     lambda makes the scores sum to ``n_points``, so that l_i is about the probability of candidate i; if K has no more than
-    that many directions, lambda is rounding.  For K stands its pivoted Cholesky factor of rank 2 n_points, and the diagonal of
-    what that leaves.
+    that many directions, lambda is rounding.  For K stand its projection on 2 n_points random candidates (Nyström), and the
+    diagonal of what that leaves.
 
     A. Alaoui, M. W. Mahoney, Adv. Neural Inf. Process. Syst. 28, 775 (2015), definition 1.
     """
-    scores = _ridge_leverage(kernel, values, n_points)
+    landmarks = np.sort(rng.choice(len(values), min(2 * n_points, len(values)), replace=False))
+    scores = _ridge_leverage(kernel, values, landmarks, n_points)
     return rng.choice(len(values), n_points, replace=False, p=scores / scores.sum())
 
 
-def _ridge_leverage(kernel: Kernel, values: Array, n_points: int) -> Array:
+def _ridge_leverage(kernel: Kernel, values: Array, landmarks: Index, n_points: int) -> Array:
     """Ridge leverage score of each candidate; they sum to ``n_points`` or to the rank of K, whichever is smaller."""
-    _, factor, residual = _greedy_cholesky(kernel, values, 2 * n_points)
+    values = _centred(kernel, values)
+    index, lower = pivoted_cholesky(kernel(values[landmarks]))
+    factor = solve_triangular(lower, kernel(values[landmarks[index]], values), lower=True)  # K ≈ factor.T @ factor
+    variances = kernel.diag(values)
+    residual = variances - np.einsum("rn,rn->n", factor, factor)
+    # what the projection leaves of the variances stays on the diagonal, so that no candidate is out of the question
+    residual[residual < len(values) * np.finfo(float).eps * variances.max()] = 0.0
     eigenvalues, vectors = np.linalg.eigh(factor @ factor.T)
-    # what the factor leaves of the variances stays on the diagonal, so that no candidate is out of the question
     spectrum = np.maximum(np.concatenate([eigenvalues, residual]), 0.0)
     low, high = np.finfo(float).eps * spectrum.max(), spectrum.sum() / n_points  # between them the sum falls below n_points
     for _ in range(60):  # bisection of log(lambda)
@@ -229,22 +237,19 @@ def _ridge_leverage(kernel: Kernel, values: Array, n_points: int) -> Array:
     return scores
 
 
-def _greedy_cholesky(kernel: Kernel, values: Array, rank: int) -> tuple[Index, Array, Array]:
+def _greedy_cholesky(kernel: Kernel, values: Array, rank: int) -> tuple[Index, Array]:
     """Pivoted Cholesky factor of the kernel matrix of all candidates, from one of its columns at a time.
 
     Every pivot is the candidate with the largest diagonal element left, which is its prior variance given the pivots before.
-    Memory is that of the factor.  Stops early where n ε of the largest variance is left, which is rounding and taken as 0.
+    Memory is that of the factor.  Stops early where n ε of the largest variance is left, which is rounding.
 
     Returns
     -------
     pivots : ndarray of shape (rank,)
     factor : ndarray of shape (rank, n_candidates)
         K ≈ ``factor.T @ factor``, exact for the rows and columns of the pivots.
-    residual : ndarray of shape (n_candidates,)
-        Diagonal of the difference.
     """
-    if kernel.is_stationary():
-        values = values - values.mean(axis=0)  # (x - s)² is taken from products: long vectors lose its digits
+    values = _centred(kernel, values)
     squares = np.einsum("nf,nf->n", values, values)[:, None]
     residual = kernel.diag(values)
     rank, smallest = min(rank, len(values)), len(values) * np.finfo(float).eps * residual.max()
@@ -252,12 +257,17 @@ def _greedy_cholesky(kernel: Kernel, values: Array, rank: int) -> tuple[Index, A
     for k in range(rank):
         p = pivots[k] = np.argmax(residual)
         if residual[p] <= smallest:
-            return pivots[:k], factor[:k], np.zeros(len(values))
+            return pivots[:k], factor[:k]
         column = kernel.of_products(values @ values[p][:, None], squares, squares[p][None, :])[:, 0]
         factor[k] = (column - factor[:k, p] @ factor[:k]) / np.sqrt(residual[p])
         residual = np.maximum(residual - factor[k] ** 2, 0.0)
         residual[p] = 0.0
-    return pivots, factor, residual
+    return pivots, factor
+
+
+def _centred(kernel: Kernel, values: Array) -> Array:
+    """Candidates as a stationary kernel sees them best: (x - s)² is taken from products, and long vectors lose its digits."""
+    return values - values.mean(axis=0) if kernel.is_stationary() else values
 
 
 def _cur(values: Array, n_points: int, rng: np.random.Generator) -> Index:

@@ -19,6 +19,7 @@ from ..gp.posterior import RowFactor, SparsePosterior
 from ..gp.sparsify import distinct, select_points, selection_of_groups, share_points
 from ..neighbors import NeighborList
 from .baseline import AtomicEnergies
+from .conflicts import warn_of_conflicts
 from .progress import track
 from .terms import Term
 
@@ -34,7 +35,7 @@ _SMALLEST_SCALE = 1e-8  # of a feature that does not vary, as in QUIP
 
 
 def collect_labels(frames: Sequence[Atoms], energies: Sequence[float] | None = None) -> list[Labels]:
-    """Labels of all frames, checked; warn once about frames that have only some.
+    """Labels of all frames, checked; warn once about frames that have only some, and about labels that contradict others.
 
     Parameters
     ----------
@@ -70,6 +71,7 @@ def collect_labels(frames: Sequence[Atoms], energies: Sequence[float] | None = N
             LabelWarning,
             stacklevel=3,
         )
+    warn_of_conflicts(frames, labels)
     return labels
 
 

@@ -86,7 +86,7 @@ class Term(BaseEstimator):  # type: ignore[misc]
                 )
             )
         self.kernel.check_parameters()
-        check_real("delta", self.delta, above=0.0, remedy="It is in eV per environment.")
+        check_real("delta", self.delta, above=0.0, at_most=1e6, remedy="It is in eV per environment.")
         for n in self.n_sparse.values() if isinstance(self.n_sparse, Mapping) else [self.n_sparse]:
             check_integer("n_sparse", n, at_least=1)
         check_selection(self.selection)

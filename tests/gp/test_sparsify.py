@@ -137,10 +137,9 @@ def test_cholesky_takes_the_largest_posterior_variance(kernel):
         gain = known @ np.linalg.inv(matrix[np.ix_(chosen, chosen)]) if chosen else known
         chosen.append(int(np.argmax(kernel.diag(x) - np.einsum("nm,nm->n", gain, known))))
     assert_array_equal(select_points("cholesky", x, 12, rng(), kernel), np.sort(chosen))
-    pivots, factor, residual = sparsify._greedy_cholesky(kernel, x, 12)
+    pivots, factor = sparsify._greedy_cholesky(kernel, x, 12)
     assert_array_equal(pivots, chosen)
     assert_allclose((factor.T @ factor)[:, chosen], matrix[:, chosen], rtol=0, atol=1e-12 * matrix.max())
-    assert_allclose(residual, np.diag(matrix - factor.T @ factor), rtol=0, atol=1e-12 * matrix.max())
 
 
 def test_cholesky_holds_columns_only(monkeypatch):
@@ -157,26 +156,32 @@ def ridge_leverage(matrix, ridge):
 
 @pytest.mark.parametrize(("n_points", "scale"), [(5, 0.5), (20, 2.0), (20, 0.05)])
 def test_leverage_scores_by_the_diagonal_formula(n_points, scale):
-    """l_i = [K (K + lambda)^-1]_ii, with lambda found by a plain root finder; all of K is in the factor of rank 2 n_points,
+    """l_i = [K (K + lambda)^-1]_ii, with lambda found by a plain root finder; all candidates are landmarks,
     or (scale 0.05) K is diagonal.
     """
     x = rng().standard_normal((2 * n_points if scale < 1 else 40, 3))
     kernel = RBF(scale)
     matrix = kernel(x)
     ridge = np.exp(brentq(lambda log: ridge_leverage(matrix, np.exp(log)).sum() - n_points, -25, 5, xtol=1e-12))
-    assert_allclose(sparsify._ridge_leverage(kernel, x, n_points), ridge_leverage(matrix, ridge), rtol=0, atol=1e-8)
+    assert_allclose(
+        sparsify._ridge_leverage(kernel, x, np.arange(2 * n_points), n_points), ridge_leverage(matrix, ridge), rtol=0, atol=1e-8
+    )
 
 
-def test_leverage_scores_of_a_low_rank_factor():
-    """Of five times as many candidates as the factor has rows: scores, which reach 0.7, are exact to 0.01."""
+def test_leverage_scores_with_fewer_landmarks():
+    """Of five times as many candidates as landmarks: no candidate loses more than a fifth of its score.
+
+    Those far from all landmarks gain (up to 0.26), because what the projection leaves of their variance counts in full.
+    """
     x = rng().standard_normal((400, 2))
     kernel = RBF(0.7)
-    found = sparsify._ridge_leverage(kernel, x, 40)
+    found = sparsify._ridge_leverage(kernel, x, np.arange(80), 40)
     matrix = kernel(x)
     ridge = np.exp(brentq(lambda log: ridge_leverage(matrix, np.exp(log)).sum() - 40, -25, 5, xtol=1e-12))
     exact = ridge_leverage(matrix, ridge)
     assert_allclose(found.sum(), 40, rtol=1e-10)
-    assert_allclose(found, exact, rtol=0, atol=0.01)
+    assert (found > 0.8 * exact).all()
+    assert np.corrcoef(found, exact)[0, 1] > 0.9
     assert 0.0 < found.min() <= found.max() <= 1.0
 
 
@@ -184,7 +189,7 @@ def test_leverage_of_more_points_than_directions():
     """K of three directions: scores are those of the projector on them."""
     x = rng().standard_normal((30, 3))
     q, _ = np.linalg.qr(x)
-    assert_allclose(sparsify._ridge_leverage(DotProduct(1), x, 10), np.sum(q**2, axis=1), rtol=0, atol=1e-10)
+    assert_allclose(sparsify._ridge_leverage(DotProduct(1), x, np.arange(20), 10), np.sum(q**2, axis=1), rtol=0, atol=1e-10)
     assert len(set(select_points("leverage", x, 10, rng(), DotProduct(1)))) == 10
 
 
