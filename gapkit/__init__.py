@@ -20,7 +20,7 @@ from ._version import __version__
 from .calculator import GAPCalculator
 from .descriptors import ACSF, SOAP, DScribe, QuipBasis, ThreeBody, TwoBody
 from .gp import Noise
-from .kernels import RBF, Constant, DotProduct
+from .kernels import RBF, Constant, DotProduct, Matern, PiecewisePolynomial
 from .model import ZBL, Baseline, GAPRegressor, Prediction, Term, load
 
 __all__ = [
@@ -34,7 +34,9 @@ __all__ = [
     "DotProduct",
     "GAPCalculator",
     "GAPRegressor",
+    "Matern",
     "Noise",
+    "PiecewisePolynomial",
     "Prediction",
     "QuipBasis",
     "Term",

@@ -15,14 +15,16 @@ from ..descriptors import Descriptor
 from ..exceptions import InvalidLabelError, LabelWarning, NumericalWarning
 from ..gp.design import SparseTerm, greedy_residual
 from ..gp.observations import Labels, labels_of
-from ..gp.sparsify import distinct, select_points, share_points
+from ..gp.sparsify import distinct, select_points, selection_of_groups, share_points
 from ..neighbors import NeighborList
+from .conflicts import warn_of_conflicts
 from .progress import track
 from .terms import Term
 
 __all__ = ["CHUNK_ATOMS", "choose_terms", "chunks_of_frames", "collect_labels", "grow_terms"]
 
 Array = NDArray[np.float64]
+Selection = list[str | NDArray[np.int64]]
 
 CHUNK_ATOMS = 256  # rows of a chunk: at most about 3 * CHUNK_ATOMS force components are held at a time
 _POOL = 20  # candidates kept per sparse point
@@ -31,7 +33,7 @@ _SMALLEST_SCALE = 1e-8  # of a feature that does not vary, as in QUIP
 
 
 def collect_labels(frames: Sequence[Atoms], energies: Sequence[float] | None = None) -> list[Labels]:
-    """Labels of all frames, checked; warn once about frames that have only some.
+    """Labels of all frames, checked; warn once about frames that have only some, and about labels that contradict others.
 
     Parameters
     ----------
@@ -67,6 +69,7 @@ def collect_labels(frames: Sequence[Atoms], energies: Sequence[float] | None = N
             LabelWarning,
             stacklevel=3,
         )
+    warn_of_conflicts(frames, labels)
     return labels
 
 
@@ -84,15 +87,21 @@ def chunks_of_frames(frames: Sequence[Atoms], max_atoms: int = CHUNK_ATOMS) -> I
 
 @dataclass
 class _Pool:
-    """A uniform sample of the environments of one group (the last column: their weights), however they arrive in chunks."""
+    """A uniform sample of the environments of one group (the last column: their weights), however they arrive in chunks.
+
+    With ``given`` indices, it takes these environments and samples none.
+    """
 
     capacity: int
+    given: NDArray[np.int64] | None = None
     rank: Array = field(default_factory=lambda: np.empty(0))
     values: list[Array] = field(default_factory=list)
     seen: int = 0
     lowest: Array | float = np.inf
     highest: Array | float = -np.inf
     moments: Array | float = 0.0
+    taken: list[Array] = field(default_factory=list)
+    numbered: int = 0
 
     def add(self, values: Array, rank: Array) -> None:
         """Keep the environments with the lowest random ``rank``, in order of arrival."""
@@ -105,6 +114,12 @@ class _Pool:
         self.values.append(values)
         if len(self.rank) > 2 * self.capacity:
             self.prune()
+
+    def take(self, values: Array, number: NDArray[np.int64], numbered: int) -> None:
+        """Keep the environments whose ``number`` is given; ``numbered`` of them have been counted so far."""
+        if self.given is not None:
+            self.taken.append(values[np.isin(number, self.given)])
+            self.numbered = numbered
 
     def spread(self, kind: str) -> Array:
         """Range or standard deviation of each feature over all environments seen."""
@@ -150,9 +165,11 @@ def choose_terms(
     for (name, term), seed in zip(named_terms, seeds, strict=True):
         rng = np.random.default_rng(seed)
         descriptor = clone(term.descriptor).fit(frames)
-        pools = _sample(descriptor, term, frames, rng, f"environments of {name}", show)
+        term.kernel.check_features(descriptor.n_features)
+        selection = selection_of_groups(name, term.selection, descriptor.group_names_)
+        pools = _sample(descriptor, term, selection, frames, rng, f"environments of {name}", show)
         scales = _scales(name, term, descriptor, pools)
-        points, weights = _choose(name, term, descriptor, pools, scales, rng)
+        points, weights = _choose(name, term, descriptor, selection, pools, scales, rng)
         sparse, dropped = SparseTerm.build(
             descriptor, clone(term.kernel), float(term.delta), points, column, weights=weights, scales=scales
         )
@@ -169,20 +186,35 @@ def choose_terms(
 
 
 def _sample(
-    descriptor: Descriptor, term: Term, frames: Sequence[Atoms], rng: np.random.Generator, title: str, show: bool
+    descriptor: Descriptor,
+    term: Term,
+    selection: Selection,
+    frames: Sequence[Atoms],
+    rng: np.random.Generator,
+    title: str,
+    show: bool,
 ) -> list[_Pool]:
-    """First pass: a sample of the environments of each group."""
+    """First pass: of each group, a sample of the environments or those whose indices are given."""
     n = sum(term.n_sparse.values()) if isinstance(term.n_sparse, Mapping) else term.n_sparse
-    pools = [_Pool(_POOL * n) for _ in descriptor.group_names_]
+    pools = [_Pool(_POOL * n) if isinstance(chosen, str) else _Pool(0, chosen) for chosen in selection]
+    by_group = isinstance(term.selection, Mapping)
+    counted = np.zeros(len(pools), np.int64)  # environments of each group in the chunks before
     chunks = list(chunks_of_frames(frames))
     for start, chunk in track(chunks, title, len(chunks), show=show):
         neighbors = NeighborList.from_atoms(chunk, descriptor.neighbor_range, first_frame=start)
         features = descriptor.compute(neighbors)
         rank = rng.random(len(features.values))
         weights = features.weights_or_ones
+        rows = np.column_stack([features.values, weights])
         for group, pool in enumerate(pools):
-            members = (features.groups == group) & (weights >= _SMALLEST_WEIGHT)
-            pool.add(np.column_stack([features.values[members], weights[members]]), rank[members])
+            own = np.flatnonzero(features.groups == group)
+            members = own[weights[own] >= _SMALLEST_WEIGHT]
+            pool.add(rows[members], rank[members])
+            if by_group:
+                pool.take(rows[own], counted[group] + np.arange(len(own)), int(counted[group]) + len(own))
+            else:
+                pool.take(rows[own], counted.sum() + own, int(counted.sum()) + len(rows))
+        counted += np.bincount(features.groups, minlength=len(pools))
     return pools
 
 
@@ -206,6 +238,7 @@ def _choose(
     name: str,
     term: Term,
     descriptor: Descriptor,
+    selection: Selection,
     pools: Sequence[_Pool],
     scales: Sequence[Array] | None,
     rng: np.random.Generator,
@@ -214,6 +247,7 @@ def _choose(
     candidates = [pool.prune() for pool in pools]
     candidates = [values[distinct(values[:, :-1])] for values in candidates]
     counts = np.array([len(values) for values in candidates])
+    free = [pool.given is None for pool in pools]  # to be chosen
     if isinstance(term.n_sparse, Mapping):
         unknown = sorted(set(term.n_sparse) - set(descriptor.group_names_))
         if unknown:
@@ -221,10 +255,10 @@ def _choose(
                 f"`n_sparse` of term {name!r} must name groups among {descriptor.group_names_}; got {unknown}. "
                 "Correct the keys."
             )
-        wanted = [int(term.n_sparse.get(group, 0)) for group in descriptor.group_names_]
+        wanted = [int(term.n_sparse.get(g, 0)) if f else 0 for g, f in zip(descriptor.group_names_, free, strict=True)]
         shares = [min(w, int(c)) for w, c in zip(wanted, counts, strict=True)]
     else:
-        wanted = [int(term.n_sparse)]
+        wanted = [int(term.n_sparse)] if any(free) else []
         shares = share_points(int(term.n_sparse), np.minimum(counts, [pool.seen for pool in pools]))
     if sum(shares) < sum(wanted):
         warnings.warn(
@@ -234,12 +268,31 @@ def _choose(
             stacklevel=4,
         )
     points, weights = [], []
-    for group, (rows, share) in enumerate(zip(candidates, shares, strict=True)):
-        values = rows[:, :-1] if scales is None else rows[:, :-1] / scales[group]
-        chosen = select_points(term.selection, values, share, rng) if share else np.arange(0)
-        points.append(np.ascontiguousarray(rows[chosen, :-1]))
-        weights.append(rows[chosen, -1])
+    for group, (rows, share, method) in enumerate(zip(candidates, shares, selection, strict=True)):
+        if isinstance(method, str):
+            values = rows[:, :-1] if scales is None else rows[:, :-1] / scales[group]
+            chosen = rows[select_points(method, values, share, rng, term.kernel)] if share else rows[:0]
+        else:
+            chosen = _given(name, pools[group])
+        points.append(np.ascontiguousarray(chosen[:, :-1]))
+        weights.append(chosen[:, -1])
     return points, weights
+
+
+def _given(name: str, pool: _Pool) -> Array:
+    """The environments whose indices were given, checked."""
+    if pool.given is not None and pool.given[-1] >= pool.numbered:
+        raise ValueError(
+            f"`selection` of term {name!r} must hold indices below {pool.numbered}, the number of environments; got "
+            f"{pool.given[-1]}. They count from 0."
+        )
+    rows = np.concatenate(pool.taken)
+    if (rows[:, -1] <= 0.0).any():
+        raise ValueError(
+            f"`selection` of term {name!r} must not hold environments at the cutoff, which have no energy; got "
+            f"{int((rows[:, -1] <= 0.0).sum())} of them. Remove these indices."
+        )
+    return rows
 
 
 def grow_terms(

@@ -21,6 +21,8 @@ __all__ = ["Spread", "clipped", "deviations", "with_amplitudes"]
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
+_NEGLIGIBLE = 1e-15  # of delta²: a prior variance so small is rounding itself, as that of a force which symmetry makes 0
+
 
 class Spread:
     """Collects environments, term by term and block by block, and turns them into standard deviations.
@@ -106,13 +108,14 @@ def deviations(potential: Potential, prior: Array, phi: Array, what: str) -> Arr
         if potential.is_open(term):
             own = phi[:, term.columns[0].start : term.columns[-1].stop]
             known += np.einsum("nm,nm->n", own, own)
-    result: Array = np.sqrt(clipped(prior - known, prior, what) + posterior.data_variance(phi))
+    negligible = _NEGLIGIBLE * sum(term.delta**2 for term in potential.terms)
+    result: Array = np.sqrt(clipped(prior - known, prior, negligible, what) + posterior.data_variance(phi))
     return result
 
 
-def clipped(variance: Array, prior: Array, what: str) -> Array:
+def clipped(variance: Array, prior: Array, negligible: float, what: str) -> Array:
     """Replace negative variances by 0; say so when one is larger than rounding explains."""
-    bad = variance < -1e-9 * prior
+    bad = variance < -np.maximum(1e-9 * prior, negligible)
     if bad.any():
         warnings.warn(
             f"{int(bad.sum())} of {len(variance)} prior variances of {what} were negative (lowest {variance.min():.2e} eV²) "

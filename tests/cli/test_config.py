@@ -76,6 +76,13 @@ def test_label_keys():
         ({"soup": {"r_cut": 5.0}}, ConfigError, "Unknown block: 'soup'. Did you mean 'soap'?"),
         ({"pair": {"type": "sope"}}, ConfigError, "Unknown type of block 'pair': 'sope'. Did you mean 'soap'?"),
         ({"soap": {"zeta": 2, "length_scale": 1.0}}, ConfigError, "must have one of"),
+        ({"soap": {"kernel": "mattern"}}, ConfigError, "Unknown kernel of block 'soap': 'mattern'. Did you mean 'matern'?"),
+        (
+            {"soap": {"kernel": "matern", "zeta": 2}},
+            ConfigError,
+            "must not have ['zeta']: the kernel matern has",
+        ),
+        ({"soap": {"nu": 2.5}}, ConfigError, "Unknown key in block 'soap': 'nu'"),
         ({"soap": 5}, ConfigError, "Block 'soap' must hold parameters"),
         ({"soap": {"r_cut": "wide"}}, TypeError, "`r_cut` must be a number"),
         ({"soap": {"r_cut": -1}}, ValueError, "`r_cut` must be a number above 1"),
