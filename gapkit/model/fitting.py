@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 from sklearn.base import clone
 
 from ..descriptors import Descriptor
 from ..exceptions import InvalidLabelError, LabelWarning, NumericalWarning
-from ..gp.design import SparseTerm, greedy_residual
+from ..gp.design import SparseTerm
 from ..gp.observations import Labels, labels_of
-from ..gp.sparsify import distinct, select_points, selection_of_groups, share_points
+from ..gp.sparsify import distinct, greedy_cholesky, select_points, selection_of_groups, share_points
 from ..neighbors import NeighborList
 from .conflicts import warn_of_conflicts
 from .progress import track
@@ -319,15 +320,13 @@ def grow_terms(
     picks: list[tuple[float, int, int, Array, float]] = []  # variance left (eV²), term, group, features, weight
     for t, term in enumerate(terms):
         for group, (values, weights) in enumerate(_environments(term.descriptor, frames)):
-            variance, order = greedy_residual(term, group, values, weights, n_more)
-            picks += [(term.delta**2 * v, t, group, values[k], weights[k]) for v, k in zip(variance, order, strict=True)]
+            if len(values):
+                index, _, variance = greedy_cholesky(
+                    term.kernel, term.seen(group, values), n_more, weights=weights, known=_known(term, group, values, weights)
+                )
+                found = zip(term.delta**2 * variance, index, strict=True)
+                picks += [(v, t, group, values[k], weights[k]) for v, k in found]
     chosen = sorted(picks, key=lambda pick: -pick[0])[:n_more]
-    if len(chosen) < n_more:
-        warnings.warn(
-            f"Of {n_more} sparse points to be added {len(chosen)} were: the others are determined by them to rounding.",
-            NumericalWarning,
-            stacklevel=3,
-        )
     result, column = [], 0
     for t, ((_, term), old) in enumerate(zip(named_terms, terms, strict=True)):
         points, of_points = list(old.points), list(old.weights)
@@ -341,7 +340,24 @@ def grow_terms(
         )
         column += sparse.n_points
         result.append(sparse)
+    added = column - sum(term.n_points for term in terms)
+    if added < n_more:
+        warnings.warn(
+            f"Of {n_more} sparse points to be added {added} were: the others are determined by them to rounding.",
+            NumericalWarning,
+            stacklevel=3,
+        )
     return result
+
+
+def _known(term: SparseTerm, group: int, values: Array, weights: Array) -> Array:
+    """L⁻¹ k of environments: what the sparse points of their group know of them."""
+    points = term.seen(group, term.points[group])
+    if not len(points):
+        return np.empty((0, len(values)))
+    covariance = term.weights[group][:, None] * term.kernel(points, term.seen(group, values)) * weights
+    known: Array = solve_triangular(term.cholesky[group], covariance, lower=True)
+    return known
 
 
 def _environments(descriptor: Descriptor, frames: Sequence[Atoms]) -> list[tuple[Array, Array]]:
