@@ -19,7 +19,7 @@ Units are eV, Å, eV/Å and eV/Å³ everywhere, with ASE's signs and Voigt order
 from ._version import __version__
 from .calculator import GAPCalculator
 from .descriptors import ACSF, SOAP, DScribe, QuipBasis, ThreeBody, TwoBody
-from .gp import Noise
+from .gp import Noise, SparseGPR
 from .kernels import RBF, Constant, DotProduct
 from .model import GAPRegressor, Prediction, Term, load
 
@@ -35,6 +35,7 @@ __all__ = [
     "Noise",
     "Prediction",
     "QuipBasis",
+    "SparseGPR",
     "Term",
     "ThreeBody",
     "TwoBody",
