@@ -196,12 +196,15 @@ class Folded:
         Sum of the logarithms of the standard deviations that rows were divided by.
     missed : dict of str to float
         Sum of k - |φ|² over the rows, at unit delta: the prior variance that the sparse points miss.
+    prior : float
+        Sum of k over all rows.
     """
 
     factors: dict[str, RowFactor]
     noise: dict[str, float]
     log_noise: float
     missed: dict[str, float]
+    prior: float
 
 
 def fold(basis: Basis, data: Observations, noise: Mapping[str, float], fitc_delta: float | None = None) -> Folded:
@@ -218,12 +221,13 @@ def fold(basis: Basis, data: Observations, noise: Mapping[str, float], fitc_delt
     fitc_delta : float, optional
         Amplitude, for FITC: each row is divided by its noise, to which the variance that the sparse points miss is added.
     """
-    result = Folded({}, {}, 0.0, {})
+    result = Folded({}, {}, 0.0, {}, 0.0)
     for kind, phi, prior, target in data.rows(basis):
         unknown = np.maximum(prior - np.einsum("nm,nm->n", phi, phi), 0.0)
         factor = result.factors.setdefault(kind, RowFactor(phi.shape[1]))
         result.noise[kind] = noise[kind]
         result.missed[kind] = result.missed.get(kind, 0.0) + float(unknown.sum())
+        result.prior += float(prior.sum())
         if fitc_delta is not None:
             own = np.sqrt(noise[kind] ** 2 + fitc_delta**2 * unknown)
             phi, target = phi / own[:, None], target / own

@@ -91,8 +91,8 @@ class SparseGPR(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     n_sparse_ : int
         Number of sparse variables.
     n_dropped_ : int
-        Sparse variables that were left out because the others determine them to rounding.  A warning tells when inputs that
-        were not chosen could have stood in their place.
+        Sparse variables that were left out because the others determine them to rounding.  A warning tells when those that
+        are left do not span the data.
     posterior_ : SparsePosterior
         Of the weights.
     n_features_in_ : int
@@ -185,7 +185,7 @@ class SparseGPR(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         points_, y_ = validate_data(self, X, y, y_numeric=True, dtype=np.float64)
         data = self._normalized(points_, y_.astype(np.float64), dX, dy)
         rng = np.random.default_rng(self.random_state)
-        points, gradient_points, all_taken = self._choose(data, rng)
+        points, gradient_points = self._choose(data, rng)
         kernel = clone(self._given_kernel())
         noise, delta = {"values": float(self.noise), "gradients": float(self.derivative_noise)}, float(self.delta)
         free = {"free_noise": "noise" in self.optimize, "free_delta": "delta" in self.optimize}
@@ -207,10 +207,11 @@ class SparseGPR(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.sparse_points_, self.sparse_gradient_points_ = points, gradient_points
         self.n_sparse_ = len(basis.kept)
         self.n_dropped_ = len(basis.unit) - self.n_sparse_
-        if self.n_dropped_ and not all_taken:
+        missed = sum(folded.missed.values()) / folded.prior if folded.prior else 0.0
+        if self.n_dropped_ and missed > _ROUNDING:  # else nothing was lost
             warnings.warn(
                 f"{self.n_dropped_} of {len(basis.unit)} sparse variables were dropped: the others determine them to rounding. "
-                "Fewer sparse points, or a kernel with a shorter length scale, would do.",
+                f"Yet they miss {missed:.1e} of the variance of the data. Another selection would spread the points better.",
                 NumericalWarning,
                 stacklevel=2,
             )
@@ -235,25 +236,22 @@ class SparseGPR(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             self.y_scale_ = spread if spread > 1e-14 * abs(self.y_mean_) else 1.0  # a constant, to rounding
         return Observations(X, (y - self.y_mean_) / self.y_scale_, points, gradients / self.y_scale_)
 
-    def _choose(self, data: Observations, rng: np.random.Generator) -> tuple[Array, Array, bool]:
-        """Points whose values, and points whose gradients are sparse variables; whether these are all inputs."""
+    def _choose(self, data: Observations, rng: np.random.Generator) -> tuple[Array, Array]:
+        """Points whose values, and points whose gradients are sparse variables."""
         given = [data.points] if data.gradient_points is data.points else [data.points, data.gradient_points]
-        points, every_point = self._spread(given, self.n_sparse, rng)
+        points = self._spread(given, self.n_sparse, rng)
         room = (self.n_sparse - len(points)) // points.shape[1]
-        gradient_points, every_gradient = self._spread([data.gradient_points], room, rng)
-        return points, gradient_points, every_point and every_gradient
+        return points, self._spread([data.gradient_points], room, rng)
 
-    def _spread(self, inputs: list[Array], n: int, rng: np.random.Generator) -> tuple[Array, bool]:
-        """At most ``n`` distinct inputs, and whether they are all."""
+    def _spread(self, inputs: list[Array], n: int, rng: np.random.Generator) -> Array:
+        """At most ``n`` distinct inputs."""
         largest = _POOL * self.n_sparse
         pool = np.concatenate([x if len(x) <= largest else x[rng.choice(len(x), largest, replace=False)] for x in inputs])
         if n == 0 or len(pool) == 0:
-            return pool[:0], len(pool) == 0
+            return pool[:0]
         distinct = np.unique(pool, axis=0)
-        if len(distinct) <= n:
-            return distinct, True
         seen = distinct - distinct.mean(axis=0) if self._given_kernel().is_stationary() else distinct
-        return distinct[select_points(self.selection, seen, n, rng)], False
+        return distinct[select_points(self.selection, seen, min(n, len(distinct)), rng)]
 
     def _solve(self, basis: Basis, folded: Folded) -> None:
         """Posterior of the weights, coefficients of the sparse points, log marginal likelihood."""
