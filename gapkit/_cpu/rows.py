@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from . import njit
 
-__all__ = ["add_gradient_rows", "centre_and_strain"]
+__all__ = ["add_gradient_rows", "centre_and_strain", "moved_features"]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -101,3 +101,32 @@ def add_gradient_rows(
                     for v in range(n_vectors):
                         for m in range(start, stop):
                             stress_rm[row + k, column + m] += coefficient_vem[v, e, m] * sum_vek[v, e, 3 + k] * inverse
+
+
+@njit(parallel=True)
+def moved_features(
+    atom_n: Index, first: Index, neighbour_p: Index, reverse_p: Index, jacobian_pcf: Array, member_nm: Index, moved_ncmf: Array
+) -> None:
+    """Derivatives by the position of each of some atoms of the features of every environment that sees it.
+
+    ``member_nm`` are these environments, the atom's own first, and -1 where there are no more (``moved_ncmf`` is 0 there);
+    images of an atom count together.
+    """
+    for n in prange(atom_n.size):
+        i = atom_n[n]
+        moved_ncmf[n] = 0.0
+        member_nm[n] = -1
+        member_nm[n, 0] = i
+        n_members = 1
+        for p in range(first[i], first[i + 1]):
+            m = 0
+            while m < n_members and member_nm[n, m] != neighbour_p[p]:
+                m += 1
+            if m == n_members:
+                member_nm[n, m] = neighbour_p[p]
+                n_members += 1
+            q = reverse_p[p]
+            for c in range(3):
+                for f in range(jacobian_pcf.shape[2]):
+                    moved_ncmf[n, c, m, f] += jacobian_pcf[q, c, f]
+                    moved_ncmf[n, c, 0, f] -= jacobian_pcf[p, c, f]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -72,6 +72,23 @@ class Features:
     def weights_or_ones(self) -> Array:
         """The weights, 1 where there are none."""
         return np.ones(len(self.groups)) if self.weights is None else self.weights
+
+    def part(self, environments: slice) -> Features:
+        """A contiguous range of the environments, for what needs no `Descriptor.pullback`."""
+        start, stop, _ = environments.indices(len(self.groups))
+        entries = slice(int(self.first[start]), int(self.first[stop]))
+        return replace(
+            self,
+            values=self.values[start:stop],
+            groups=self.groups[start:stop],
+            owners=self.owners[start:stop],
+            first=self.first[start : stop + 1] - self.first[start],
+            pairs=self.pairs[entries],
+            jacobian=None if self.jacobian is None else self.jacobian[entries],
+            weights=None if self.weights is None else self.weights[start:stop],
+            weight_gradient=None if self.weight_gradient is None else self.weight_gradient[entries],
+            state=None,
+        )
 
     @classmethod
     def of_atoms(

@@ -182,7 +182,7 @@ class Observations:
                 yield "gradients", phi[observed], prior[observed], target[observed]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Folded:
     """All rows in triangular factors.
 
@@ -192,22 +192,16 @@ class Folded:
         Of "values" and "gradients", as far as there are any.
     noise : dict of str to float
         Standard deviation of each: 1 where each row was divided by its own.
-    log_noise : float
-        Sum of the logarithms of the standard deviations that rows were divided by.
-    missed : dict of str to float
-        Sum of k - |φ|² over the rows, at unit delta: the prior variance that the sparse points miss.
-    prior : float
-        Sum of k over all rows.
+    missed : float
+        The part of the prior variance of all rows that the sparse points miss, 0 to 1.
     """
 
     factors: dict[str, RowFactor]
     noise: dict[str, float]
-    log_noise: float
-    missed: dict[str, float]
-    prior: float
+    missed: float
 
 
-def fold(basis: Basis, data: Observations, noise: Mapping[str, float], fitc_delta: float | None = None) -> Folded:
+def fold(basis: Basis, data: Observations, noise: Mapping[str, float], delta: float, approximation: str) -> Folded:
     """Fold all rows in O(n_sparse²) memory.
 
     Parameters
@@ -218,20 +212,27 @@ def fold(basis: Basis, data: Observations, noise: Mapping[str, float], fitc_delt
         Rows.
     noise : mapping of str to float
         Standard deviations of "values" and "gradients".
-    fitc_delta : float, optional
-        Amplitude, for FITC: each row is divided by its noise, to which the variance that the sparse points miss is added.
+    delta : float
+        Amplitude.
+    approximation : {"sor", "dtc", "fitc", "vfe"}
+        With "fitc", the variance that the sparse points miss adds to the noise of each row, which is then divided by it; with
+        "vfe", the sum of it is kept for the evidence.
+
+    Returns
+    -------
+    Folded
     """
-    result = Folded({}, {}, 0.0, {}, 0.0)
+    factors: dict[str, RowFactor] = {}
+    all_missed = all_prior = 0.0
     for kind, phi, prior, target in data.rows(basis):
-        unknown = np.maximum(prior - np.einsum("nm,nm->n", phi, phi), 0.0)
-        factor = result.factors.setdefault(kind, RowFactor(phi.shape[1]))
-        result.noise[kind] = noise[kind]
-        result.missed[kind] = result.missed.get(kind, 0.0) + float(unknown.sum())
-        result.prior += float(prior.sum())
-        if fitc_delta is not None:
-            own = np.sqrt(noise[kind] ** 2 + fitc_delta**2 * unknown)
-            phi, target = phi / own[:, None], target / own
-            result.noise[kind] = 1.0
-            result.log_noise += float(np.log(own).sum())
-        factor.fold(phi, target[:, None])
-    return result
+        missed = np.maximum(prior - np.einsum("nm,nm->n", phi, phi), 0.0)
+        all_missed, all_prior = all_missed + float(missed.sum()), all_prior + float(prior.sum())
+        divisors = np.sqrt(noise[kind] ** 2 + delta**2 * missed) if approximation == "fitc" else np.ones(len(phi))
+        factors.setdefault(kind, RowFactor(phi.shape[1])).fold(
+            phi / divisors[:, None],
+            (target / divisors)[:, None],
+            log_divisors=float(np.log(divisors).sum()),
+            unexplained=float(missed.sum()) if approximation == "vfe" else 0.0,
+        )
+    own = {kind: 1.0 if approximation == "fitc" else noise[kind] for kind in factors}
+    return Folded(factors, own, all_missed / all_prior if all_prior else 0.0)

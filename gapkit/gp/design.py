@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import blas, lapack
+from scipy.linalg import blas, lapack, solve_triangular
 
 from .._backend import row_ops
 from ..descriptors import Descriptor, Features
@@ -21,7 +21,18 @@ from ..kernels import Kernel
 from ..neighbors import NeighborList
 from .observations import Labels, volumes
 
-__all__ = ["Rows", "SparseTerm", "blocks_of_centers", "kernel_rows", "pivoted_cholesky", "targets", "whiten"]
+__all__ = [
+    "RowAssembly",
+    "Rows",
+    "SparseTerm",
+    "blocks_of_centers",
+    "greedy_residual",
+    "kernel_rows",
+    "own_noise",
+    "pivoted_cholesky",
+    "targets",
+    "whiten",
+]
 
 Array = NDArray[np.float64]
 
@@ -148,6 +159,56 @@ def pivoted_cholesky(matrix: Array) -> tuple[NDArray[np.int64], Array]:
     return pivots[:rank].astype(np.int64) - 1, np.asfortranarray(np.tril(factor[:rank, :rank]))
 
 
+def greedy_residual(
+    term: SparseTerm, group: int, values: Array, weights: Array, n_points: int
+) -> tuple[Array, NDArray[np.int64]]:
+    """Pick environments of a group one by one, each the one whose prior variance is known least from all points before it.
+
+    This is pivoted Cholesky of the covariance of the candidates given the sparse points, column by column.
+
+    Parameters
+    ----------
+    term : SparseTerm
+        With its present sparse points.
+    group : int
+        Group of the candidates.
+    values : ndarray of shape (n, n_features)
+        Features of the candidates.
+    weights : ndarray of shape (n,)
+        Their weights.
+    n_points : int
+        How many to pick at most; it ends where the rest is known to rounding.
+
+    Returns
+    -------
+    variance : ndarray of shape (n_picked,)
+        Prior variance left at each pick, unit delta.
+    index : ndarray of shape (n_picked,)
+        The candidates.
+    """
+    x, points = term.seen(group, values), term.seen(group, term.points[group])
+    prior = weights**2 * term.kernel.diag(x) if len(x) else np.empty(0)
+    known = np.empty((0, len(x)))
+    if len(points) and len(x):
+        covariance = term.weights[group][:, None] * term.kernel(points, x) * weights
+        known = solve_triangular(term.cholesky[group], covariance, lower=True)
+    left = prior - np.einsum("mn,mn->n", known, known)
+    picked: list[int] = []
+    variances: list[float] = []
+    for _ in range(min(n_points, len(x))):
+        k = int(np.argmax(left))
+        if left[k] <= 1e-8 * prior[k]:
+            break
+        column = weights * weights[k] * term.kernel(x, x[k : k + 1])[:, 0] - known.T @ known[:, k]
+        row = column / np.sqrt(left[k])
+        picked.append(k)
+        variances.append(float(left[k]))
+        left = left - row**2
+        left[k] = 0.0
+        known = np.vstack([known, row])
+    return np.array(variances), np.array(picked, dtype=np.int64)
+
+
 def blocks_of_centers(entries_until: NDArray[np.int64], bytes_per_entry: int, max_atoms: int | None = None) -> Iterator[slice]:
     """Contiguous ranges of atoms whose temporaries stay below a fixed size.
 
@@ -182,6 +243,23 @@ def targets(neighbors: NeighborList, labels: Sequence[Labels]) -> Rows:
     )
 
 
+def own_noise(neighbors: NeighborList, labels: Sequence[Labels]) -> Rows:
+    """Noise of the rows whose frame has its own, NaN for the others; vectors in the order and units of the rows."""
+    sizes = np.diff(neighbors.first_atom)
+    energy = [
+        np.nan if y.energy_sigma is None else y.energy_sigma / np.sqrt(n)
+        for y, n in zip(labels, sizes, strict=True)
+        if y.energy is not None
+    ]
+    forces = [
+        np.full(y.forces.size, np.nan) if y.forces_sigma is None else y.forces_sigma.ravel()
+        for y in labels
+        if y.forces is not None
+    ]
+    stress = [np.full(6, np.nan) if y.stress_sigma is None else y.stress_sigma for y in labels if y.stress is not None]
+    return Rows(np.array(energy), np.concatenate(forces or [np.empty(0)]), np.concatenate(stress or [np.empty(0)]))
+
+
 def kernel_rows(terms: Sequence[SparseTerm], neighbors: NeighborList, labels: Sequence[Labels]) -> Rows:
     """Covariance of the labels of some structures with all sparse points, at unit delta.
 
@@ -198,46 +276,74 @@ def kernel_rows(terms: Sequence[SparseTerm], neighbors: NeighborList, labels: Se
     -------
     Rows
     """
-    n_sparse = sum(term.n_points for term in terms)
-    sizes = np.diff(neighbors.first_atom)
-    energy_row = _row_numbers([y.energy is not None for y in labels], 1)
-    stress_row = _row_numbers([y.stress is not None for y in labels], 6)
-    force_row = np.full(neighbors.n_atoms, -1)
-    next_row = 0
-    for t, y in enumerate(labels):
-        if y.forces is not None:
-            atoms = slice(neighbors.first_atom[t], neighbors.first_atom[t + 1])
-            force_row[atoms] = next_row + 3 * np.arange(sizes[t])
-            next_row += 3 * int(sizes[t])
-    rows = Rows(
-        np.zeros((int((energy_row >= 0).sum()), n_sparse)),
-        np.zeros((next_row, n_sparse)),
-        np.zeros((6 * int((stress_row >= 0).sum()), n_sparse)),
-    )
-    derivatives = next_row > 0 or len(rows.stress) > 0
+    assembly = RowAssembly(terms, neighbors, labels)
     for term in terms:
+        for centers in assembly.blocks(term, term.descriptor.entries_until(neighbors)):
+            assembly.add(term, term.descriptor.compute(neighbors, jacobian=assembly.derivatives, centers=centers))
+    return assembly.finished()
+
+
+class RowAssembly:
+    """Rows of some structures while blocks of environments are added to them; parameters are those of `kernel_rows`.
+
+    Attributes
+    ----------
+    derivatives : bool
+        Whether any label needs the derivatives of the features.
+    """
+
+    def __init__(self, terms: Sequence[SparseTerm], neighbors: NeighborList, labels: Sequence[Labels]) -> None:
+        self.terms, self.neighbors = terms, neighbors
+        n_sparse = sum(term.n_points for term in terms)
+        sizes = np.diff(neighbors.first_atom)
+        self._energy_row = _row_numbers([y.energy is not None for y in labels], 1)
+        self._stress_row = _row_numbers([y.stress is not None for y in labels], 6)
+        self._force_row = np.full(neighbors.n_atoms, -1)
+        next_row = 0
+        for t, y in enumerate(labels):
+            if y.forces is not None:
+                atoms = slice(neighbors.first_atom[t], neighbors.first_atom[t + 1])
+                self._force_row[atoms] = next_row + 3 * np.arange(sizes[t])
+                next_row += 3 * int(sizes[t])
+        self._rows = Rows(
+            np.zeros((int((self._energy_row >= 0).sum()), n_sparse)),
+            np.zeros((next_row, n_sparse)),
+            np.zeros((6 * int((self._stress_row >= 0).sum()), n_sparse)),
+        )
+        self.derivatives = next_row > 0 or len(self._rows.stress) > 0
+
+    def blocks(self, term: SparseTerm, entries_until: NDArray[np.int64]) -> Iterator[slice]:
+        """Ranges of centres whose temporaries stay small."""
         width = max([term.descriptor.n_features, *(len(p) for p in term.points)])
-        for centers in blocks_of_centers(term.descriptor.entries_until(neighbors), 24 * width if derivatives else width):
-            features = term.descriptor.compute(neighbors, jacobian=derivatives, centers=centers)
-            weights = term.descriptor.multiplicity * features.weights_or_ones[:, None]
-            for group, columns in enumerate(term.columns):
-                members = np.flatnonzero(features.groups == group)
-                if len(members) == 0 or len(term.points[group]) == 0:
-                    continue
-                x, points = term.seen(group, features.values[members]), term.seen(group, term.points[group])
-                if not derivatives:
-                    value = term.kernel(x, points)
-                else:
-                    value, slope, self_slope = term.kernel.value_and_slopes(x, points)
-                    parts = _Slopes.of(term, group, features, members, x, points, weights[members], (value, slope, self_slope))
-                    parts.add_to(rows, columns.start, neighbors, (force_row, stress_row))
-                energy_of = energy_row[neighbors.structure[features.owners[members, 0]]]
-                _add_energies(energy_of, value * weights[members], rows.energy[:, columns])
-        for of_points, columns in zip(term.weights, term.columns, strict=True):
-            for block in (rows.energy, rows.forces, rows.stress):
-                block[:, columns] *= of_points
-    rows.energy[:] /= np.sqrt(sizes[energy_row >= 0])[:, None]
-    return rows
+        return blocks_of_centers(entries_until, 24 * width if self.derivatives else width)
+
+    def add(self, term: SparseTerm, features: Features) -> None:
+        """Add environments of a term; `Features.jacobian` must be there if `derivatives`."""
+        rows, neighbors = self._rows, self.neighbors
+        weights = term.descriptor.multiplicity * features.weights_or_ones[:, None]
+        for group, columns in enumerate(term.columns):
+            members = np.flatnonzero(features.groups == group)
+            if len(members) == 0 or len(term.points[group]) == 0:
+                continue
+            x, points = term.seen(group, features.values[members]), term.seen(group, term.points[group])
+            if not self.derivatives:
+                value = term.kernel(x, points)
+            else:
+                kernel = value, _, _ = term.kernel.value_and_slopes(x, points)
+                n_sums = 9 if len(rows.stress) else 3
+                parts = _Slopes.of(term, group, features, members, x, points, weights[members], kernel, n_sums)
+                parts.add_to(rows, columns.start, neighbors, (self._force_row, self._stress_row))
+            energy_of = self._energy_row[neighbors.structure[features.owners[members, 0]]]
+            _add_energies(energy_of, value * weights[members], rows.energy[:, columns])
+
+    def finished(self) -> Rows:
+        """The rows, once every environment of every term has been added; to be called once."""
+        for term in self.terms:
+            for of_points, columns in zip(term.weights, term.columns, strict=True):
+                for block in (self._rows.energy, self._rows.forces, self._rows.stress):
+                    block[:, columns] *= of_points
+        self._rows.energy[:] /= np.sqrt(np.diff(self.neighbors.first_atom)[self._energy_row >= 0])[:, None]
+        return self._rows
 
 
 @dataclass(frozen=True)
@@ -268,8 +374,12 @@ class _Slopes:
         points: Array,
         weight: Array,
         kernel: tuple[Array, Array, Array | None],
+        n_sums: int,
     ) -> _Slopes:
-        """Chain rule for some environments of a group: d(w k) = w (A J s + B J x) + k dw."""
+        """Chain rule for some environments of a group: d(w k) = w (A J s + B J x) + k dw.
+
+        ``n_sums``: how many of the sums of `centre_and_strain` matter: 3 without stress, else 9.
+        """
         value, slope, self_slope = kernel
         jacobian, gradient, index, first = features.jacobian, features.weight_gradient, features.pairs, features.first
         assert jacobian is not None  # noqa: S101 - for the type checker: the caller asked for it
@@ -300,7 +410,7 @@ class _Slopes:
             index,
             slope * weight,
             (jacobian.reshape(-1, n_features) @ inner.T).reshape(-1, 3, len(points)),
-            (sums.reshape(-1, n_features) @ inner.T).reshape(-1, 9, len(points)),
+            (sums[:, :n_sums].reshape(-1, n_features) @ inner.T).reshape(-1, n_sums, len(points)),
             np.array(coefficients).reshape(len(coefficients), *slope.shape),
             np.array(pair_vectors).reshape(len(coefficients), len(vectors), 3),
             sum_vectors[:, :, :, 0],

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -33,7 +34,7 @@ from .._validation import check_choice, check_integer, check_real, describe
 from ..exceptions import NumericalWarning
 from ..kernels import RBF, Kernel
 from .array_rows import Basis, Folded, Observations, fold, parts
-from .kernel_search import search_kernel, search_noise
+from .array_search import search_kernel, search_noise
 from .posterior import SparsePosterior
 from .sparsify import select_points
 
@@ -72,8 +73,9 @@ class SparseGPR(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         What happens to the variance that the sparse points miss: "dtc" restores it in predictions, "sor" neglects it, "fitc"
         adds it to the noise of the data too, "vfe" is "dtc" with a likelihood that penalises it, for `optimize`.
     optimize : collection of {"noise", "delta", "kernel"}, default ()
-        What is searched for the largest log marginal likelihood, from the given values and within a factor of 100 of them:
-        both noises, the amplitude, the free parameters of the kernel (on at most 20,000 random rows).  Not with "fitc".
+        What is searched for the largest log marginal likelihood, from the given values on: both noises (between 1e-4 of the
+        root mean square of their data and that itself), the amplitude, the free parameters of the kernel (within a factor of
+        100, on at most 20,000 random rows).  Not with "fitc".
     normalize_y : bool, default False
         Whether to subtract the mean of y and divide by its standard deviation, as in scikit-learn; `noise`,
         `derivative_noise` and `delta` then refer to y and dy divided by it.
@@ -188,30 +190,29 @@ class SparseGPR(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         points, gradient_points = self._choose(data, rng)
         kernel = clone(self._given_kernel())
         noise, delta = {"values": float(self.noise), "gradients": float(self.derivative_noise)}, float(self.delta)
-        free = {"free_noise": "noise" in self.optimize, "free_delta": "delta" in self.optimize}
-        bound = self.approximation == "vfe"
+        free_noise, free_delta = "noise" in self.optimize, "delta" in self.optimize
         if "kernel" in self.optimize:
             sample = data.sample(_SEARCH_ROWS, rng)
 
             def folded_with(trial: Kernel) -> Folded:
-                return fold(Basis.build(trial, points, gradient_points), sample, noise)
+                return fold(Basis.build(trial, points, gradient_points), sample, noise, delta, self.approximation)
 
-            kernel = search_kernel(kernel, folded_with, delta, bound=bound, **free)
+            kernel = search_kernel(kernel, folded_with, delta, free_noise=free_noise, free_delta=free_delta)
         basis = Basis.build(kernel, points, gradient_points)
-        folded = fold(basis, data, noise, delta if self.approximation == "fitc" else None)
-        if any(free.values()):
-            folded.noise, delta, _ = search_noise(folded, delta, bound=bound, **free)
-            noise.update(folded.noise)
+        folded = fold(basis, data, noise, delta, self.approximation)
+        if free_noise or free_delta:
+            found, delta, _ = search_noise(folded, delta, free_noise=free_noise, free_delta=free_delta)
+            noise.update(found)
+            folded = replace(folded, noise=found)
         self.kernel_, self.noise_, self.derivative_noise_, self.delta_ = kernel, noise["values"], noise["gradients"], delta
         self._solve(basis, folded)
         self.sparse_points_, self.sparse_gradient_points_ = points, gradient_points
         self.n_sparse_ = len(basis.kept)
         self.n_dropped_ = len(basis.unit) - self.n_sparse_
-        missed = sum(folded.missed.values()) / folded.prior if folded.prior else 0.0
-        if self.n_dropped_ and missed > _ROUNDING:  # else nothing was lost
+        if self.n_dropped_ and folded.missed > _ROUNDING:  # else nothing was lost
             warnings.warn(
                 f"{self.n_dropped_} of {len(basis.unit)} sparse variables were dropped: the others determine them to rounding. "
-                f"Yet they miss {missed:.1e} of the variance of the data. Another selection would spread the points better.",
+                f"Yet they miss {folded.missed:.1e} of the variance of the data. Another selection would spread them better.",
                 NumericalWarning,
                 stacklevel=2,
             )
@@ -254,17 +255,16 @@ class SparseGPR(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return distinct[select_points(self.selection, seen, min(n, len(distinct)), rng)]
 
     def _solve(self, basis: Basis, folded: Folded) -> None:
-        """Posterior of the weights, coefficients of the sparse points, log marginal likelihood."""
+        """Posterior of the weights, log marginal likelihood."""
         delta = self.delta_
         posterior = SparsePosterior.from_factors(folded.factors, folded.noise, np.full(len(basis.kept), delta))
         self.posterior_, self._basis = posterior, basis
-        n_rows = sum(factor.n_rows for factor in folded.factors.values())
-        log_noise = folded.log_noise + sum(f.n_rows * np.log(folded.noise[kind]) for kind, f in folded.factors.items())
-        log_determinant = log_noise + np.log(np.diag(posterior.factor)).sum()
-        value = -0.5 * (n_rows * np.log(2.0 * np.pi) + posterior.misfit) - log_determinant
-        if self.approximation == "vfe":
-            value -= 0.5 * delta**2 * sum(m / folded.noise[kind] ** 2 for kind, m in folded.missed.items())
-        self._log_likelihood = float(value - n_rows * np.log(self.y_scale_))
+        log_likelihood = -0.5 * posterior.misfit - np.log(np.diag(posterior.factor)).sum()
+        for kind, factor in folded.factors.items():
+            sigma = folded.noise[kind]
+            log_likelihood -= factor.n_rows * np.log(np.sqrt(2.0 * np.pi) * sigma * self.y_scale_) + factor.log_divisors
+            log_likelihood -= 0.5 * delta**2 * factor.unexplained / sigma**2
+        self._log_likelihood = float(log_likelihood)
 
     def predict(self, X: ArrayLike, return_std: bool = False, return_cov: bool = False) -> Any:
         """Posterior mean of the values, without noise.

@@ -1,4 +1,4 @@
-"""The two streamed passes of a fit: choose sparse points, then fold the rows of every label into triangular factors."""
+"""The first streamed pass of a fit: labels, and sparse points chosen from the environments of the training set."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ from sklearn.base import clone
 
 from ..descriptors import Descriptor
 from ..exceptions import InvalidLabelError, LabelWarning, NumericalWarning
-from ..gp.design import SparseTerm, kernel_rows, targets, whiten
-from ..gp.observations import KINDS, Labels, Noise, labels_of
-from ..gp.posterior import RowFactor, SparsePosterior
+from ..gp.design import SparseTerm, greedy_residual
+from ..gp.observations import Labels, labels_of
 from ..gp.sparsify import distinct, select_points, share_points
 from ..neighbors import NeighborList
-from .baseline import AtomicEnergies
 from .progress import track
 from .terms import Term
 
-__all__ = ["choose_terms", "chunks_of_frames", "coefficients_of", "collect_labels", "fold_rows", "solve"]
+__all__ = ["CHUNK_ATOMS", "choose_terms", "chunks_of_frames", "collect_labels", "grow_terms"]
 
 Array = NDArray[np.float64]
 
@@ -244,100 +242,62 @@ def _choose(
     return points, weights
 
 
-def fold_rows(
-    terms: Sequence[SparseTerm],
-    frames: Sequence[Atoms],
-    labels: Sequence[Labels],
-    e0: AtomicEnergies,
-    noise: Noise,
-    *,
-    show: bool = False,
-    max_atoms: int = CHUNK_ATOMS,
-) -> dict[str, RowFactor]:
-    """Second pass: fold the whitened rows of all labels into one factor per row group ("forces", "energy:liquid", ...).
+def grow_terms(
+    named_terms: Sequence[tuple[str, Term]], terms: Sequence[SparseTerm], frames: Sequence[Atoms], n_more: int
+) -> list[SparseTerm]:
+    """Add sparse points from new structures: those of which the present ones leave the largest prior variance, one by one.
 
     Parameters
     ----------
+    named_terms : sequence of (str, Term)
+        The model.
     terms : sequence of SparseTerm
-        The model with its sparse points.
-    frames, labels : sequences
-        Training structures and their labels.
-    e0 : dict of int to float
-        Energies of isolated atoms, subtracted from the energies.
-    noise : Noise
-        Decides which configuration types have a row group of their own.
-    show : bool, default False
-        Whether to show a progress bar.
-    max_atoms : int
-        Size of a chunk.
+        The same with sparse points.
+    frames : sequence of ase.Atoms
+        New structures.
+    n_more : int
+        How many points are added to all terms together.
 
     Returns
     -------
-    dict of str to RowFactor
+    list of SparseTerm
+        Fewer points are added where the rest is determined by those before; a warning counts them.
     """
-    n_sparse = sum(term.n_points for term in terms)
-    neighbor_range = max(term.descriptor.neighbor_range for term in terms)
-    factors: dict[str, RowFactor] = {}
-    for noise_class in noise.classes():
-        members = [k for k, y in enumerate(labels) if noise.class_of(y.config_type) == noise_class]
-        chunks = list(chunks_of_frames([frames[k] for k in members], max_atoms))
-        for start, chunk in track(chunks, f"rows {noise_class}".strip(), len(chunks), show=show):
-            numbers = members[start : start + len(chunk)]
-            neighbors = NeighborList.from_atoms(chunk, neighbor_range, first_frame=numbers[0])
-            chunk_labels = [_without_e0(labels[k], frames[k], e0) for k in numbers]
-            rows, y = kernel_rows(terms, neighbors, chunk_labels), targets(neighbors, chunk_labels)
-            for kind in KINDS:
-                block = getattr(rows, kind)
-                if len(block):
-                    name = f"{kind}:{noise_class}"
-                    factors.setdefault(name, RowFactor(n_sparse)).fold(whiten(terms, block), getattr(y, kind))
-    return factors
+    picks: list[tuple[float, int, int, Array, float]] = []  # variance left (eV²), term, group, features, weight
+    for t, term in enumerate(terms):
+        for group, (values, weights) in enumerate(_environments(term.descriptor, frames)):
+            variance, order = greedy_residual(term, group, values, weights, n_more)
+            picks += [(term.delta**2 * v, t, group, values[k], weights[k]) for v, k in zip(variance, order, strict=True)]
+    chosen = sorted(picks, key=lambda pick: -pick[0])[:n_more]
+    if len(chosen) < n_more:
+        warnings.warn(
+            f"Of {n_more} sparse points to be added {len(chosen)} were: the others are determined by them to rounding.",
+            NumericalWarning,
+            stacklevel=3,
+        )
+    result, column = [], 0
+    for t, ((_, term), old) in enumerate(zip(named_terms, terms, strict=True)):
+        points, of_points = list(old.points), list(old.weights)
+        for group in range(len(points)):
+            new = [pick for pick in chosen if pick[1:3] == (t, group)]
+            if new:
+                points[group] = np.vstack([points[group], *(pick[3] for pick in new)])
+                of_points[group] = np.append(of_points[group], [pick[4] for pick in new])
+        sparse, _ = SparseTerm.build(
+            old.descriptor, clone(term.kernel), old.delta, points, column, weights=of_points, scales=old.scales
+        )
+        column += sparse.n_points
+        result.append(sparse)
+    return result
 
 
-def _without_e0(labels: Labels, atoms: Atoms, e0: AtomicEnergies) -> Labels:
-    if labels.energy is None:
-        return labels
-    constant = sum(e0[int(z)] for z in atoms.numbers)
-    return Labels(labels.energy - constant, labels.forces, labels.stress, labels.config_type)
-
-
-def solve(
-    terms: Sequence[SparseTerm], factors: Mapping[str, RowFactor], noise: Noise
-) -> tuple[SparsePosterior, list[list[Array]]]:
-    """Posterior and coefficients of the sparse points for given noise and amplitudes.
-
-    Parameters
-    ----------
-    terms : sequence of SparseTerm
-        The model with its sparse points.
-    factors : mapping of str to RowFactor
-        From `fold_rows`.
-    noise : Noise
-        Standard deviations of the labels.
-
-    Returns
-    -------
-    posterior : SparsePosterior
-    coefficients : list of list of ndarray
-        alpha of each sparse point, per term and group, eV.
-    """
-    classes = noise.classes()
-    sigma = {name: float(getattr(classes[name.partition(":")[2]], name.partition(":")[0])) for name in factors}
-    scale = np.concatenate([np.full(term.n_points, term.delta) for term in terms])
-    posterior = SparsePosterior.from_factors(factors, sigma, scale)
-    return posterior, coefficients_of(terms, posterior)
-
-
-def coefficients_of(terms: Sequence[SparseTerm], posterior: SparsePosterior) -> list[list[Array]]:
-    """alpha = delta L^-T w of each group of each term, eV."""
-    from scipy.linalg import solve_triangular
-
-    return [
-        [
-            term.delta * solve_triangular(factor, posterior.weights[columns], lower=True, trans="T")
-            if factor.size
-            else np.empty(0)
-            for factor, columns in zip(term.cholesky, term.columns, strict=True)
-        ]
-        for term in terms
-    ]
+def _environments(descriptor: Descriptor, frames: Sequence[Atoms]) -> list[tuple[Array, Array]]:
+    """Features and weights of the environments of each group that may become sparse points."""
+    found: list[list[tuple[Array, Array]]] = [[] for _ in descriptor.group_names_]
+    for start, chunk in chunks_of_frames(frames):
+        features = descriptor.compute(NeighborList.from_atoms(chunk, descriptor.neighbor_range, first_frame=start))
+        weights = features.weights_or_ones
+        for group, parts in enumerate(found):
+            members = (features.groups == group) & (weights >= _SMALLEST_WEIGHT)
+            parts.append((features.values[members], weights[members]))
+    return [(np.concatenate([v for v, _ in parts]), np.concatenate([w for _, w in parts])) for parts in found]

@@ -76,6 +76,10 @@ def save(model: GAPRegressor, path: str | Path, *, posterior: bool = True) -> No
         arrays["posterior_weights"] = potential.posterior.weights
         document["misfit"] = potential.posterior.misfit
         document["row_groups"] = {name: factor.n_rows for name, factor in model.factors_.items()}
+        document["row_details"] = {
+            name: {"log_divisors": factor.log_divisors, "unexplained": _encode(factor.unexplained)}
+            for name, factor in model.factors_.items()
+        }
         for k, name in enumerate(model.factors_):
             arrays[f"rows_{k}"] = _pack(model.factors_[name].triangle)
     write_archive(path, document, arrays)
@@ -129,9 +133,16 @@ def load(path: str | Path) -> GAPRegressor:
             factor = np.ascontiguousarray(_unpack(arrays["posterior_factor"], column))
             posterior = SparsePosterior(factor, arrays["posterior_weights"], float(document["misfit"]))
             for k, (name, n_rows) in enumerate(document["row_groups"].items()):
-                model.factors_[name] = RowFactor.from_triangle(_unpack(arrays[f"rows_{k}"], column + 1), int(n_rows))
+                details = document.get("row_details", {}).get(name, {})
+                model.factors_[name] = RowFactor.from_triangle(
+                    _unpack(arrays[f"rows_{k}"], column + 1),
+                    int(n_rows),
+                    float(details.get("log_divisors", 0.0)),
+                    np.asarray(details.get("unexplained", 0.0), float),
+                )
         e0 = {chemical_symbols.index(symbol): float(energy) for symbol, energy in document["e0"].items()}
-        model.potential_ = Potential(terms, e0, coefficients, posterior)
+        model.potential_ = Potential(terms, e0, coefficients, posterior, model.approximation)
+        model.training_ = model.search_ = None
         model.terms_, model.noise_ = model.named_terms(), model.noise or Noise()
         model.e0_source_ = dict(document["e0_source"])
         model.n_labels_ = dict(document["n_labels"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +13,11 @@ from ..descriptors import Features
 from ..exceptions import InvalidStructureError
 from ..gp.design import SparseTerm, blocks_of_centers
 from ..gp.observations import forces_and_stresses
-from ..gp.posterior import SparsePosterior
 from ..neighbors import NeighborList
-from .baseline import AtomicEnergies
 from .derivative_spread import derivative_deviations
+from .potential import Potential
 from .spread import Spread
-from .tables import ExactSum, Table, tables_of
+from .tables import ExactSum, Table
 
 __all__ = ["STD_CHOICES", "STD_DEFAULT", "Potential", "Prediction", "predict", "table_errors"]
 
@@ -70,43 +68,6 @@ class Prediction:
     stress_std: Array | None = None
 
 
-@dataclass(frozen=True)
-class Potential:
-    """A fitted model, reduced to what prediction needs.
-
-    Attributes
-    ----------
-    terms : list of SparseTerm
-        Descriptors, kernels and sparse points.
-    e0 : dict of int to float
-        Energies of isolated atoms, eV.
-    coefficients : list of list of ndarray
-        alpha of each sparse point, per term and group, eV: local energy = sum_m alpha_m k(x, s_m).
-    posterior : SparsePosterior or None
-        Needed for uncertainties only.
-    """
-
-    terms: list[SparseTerm]
-    e0: AtomicEnergies
-    coefficients: list[list[Array]]
-    posterior: SparsePosterior | None
-
-    @cached_property
-    def tables(self) -> list[list[Table | None] | None]:
-        """Splines of the terms that ask for them."""
-        return [tables_of(term, alphas) for term, alphas in zip(self.terms, self.coefficients, strict=True)]
-
-    @property
-    def neighbor_range(self) -> float:
-        """Distance (Å) beyond which no atom matters."""
-        return max(term.descriptor.neighbor_range for term in self.terms)
-
-    @property
-    def n_sparse(self) -> int:
-        """Number of sparse points of all terms."""
-        return sum(term.n_points for term in self.terms)
-
-
 def predict(
     potential: Potential,
     neighbors: NeighborList,
@@ -153,18 +114,15 @@ def predict(
     energies = _atomic_energies(potential, neighbors)
     gradient = np.zeros((len(neighbors.centers), 3)) if forces or stress else None
     of_energies, of_derivatives = wanted & {"energy", "energies"}, wanted & {"forces", "stress"}
-    posterior = potential.posterior
-    spread = Spread(potential.terms, posterior, neighbors, of_energies) if of_energies and posterior else None
+    spread = Spread(potential, neighbors, of_energies) if of_energies else None
     for t, term in enumerate(potential.terms):
         widest = max([1, *(len(points) for points in term.points)])
         for centers in blocks_of_centers(term.descriptor.entries_until(neighbors), 8 * widest, _BLOCK):
             features = term.descriptor.compute(neighbors, centers=centers)
-            _add_term(term, potential.coefficients[t], potential.tables[t], features, energies, gradient)
+            kernels = _add_term(term, potential.coefficients[t], potential.tables[t], features, energies, gradient)
             if spread:
-                spread.add(t, features)
-    derivatives = None
-    if of_derivatives and posterior:
-        derivatives = derivative_deviations(potential.terms, posterior, neighbors, of_derivatives)
+                spread.add(t, features, kernels)
+    derivatives = derivative_deviations(potential, neighbors, of_derivatives) if of_derivatives else None
     return _assemble(neighbors, energies, gradient, forces, stress, spread, derivatives)
 
 
@@ -175,9 +133,9 @@ def _add_term(
     features: Features,
     energies: Array,
     gradient: Array | None,
-) -> None:
-    """Add the local energies of a block of environments and their pair gradients."""
-    energy, slope = environment_energies(term, alphas, tables, features, gradient is not None)
+) -> dict[int, Array]:
+    """Add the local energies of a block of environments and their pair gradients; return kernels that were needed."""
+    energy, slope, kernels = environment_energies(term, alphas, tables, features, gradient is not None)
     of_weight = None
     if features.weights is not None:
         of_weight, energy = energy, energy * features.weights
@@ -188,27 +146,37 @@ def _add_term(
         np.add.at(energies, atoms, energy / n_owners)
     if gradient is not None and slope is not None:
         gradient[features.block] += term.descriptor.pullback(features, slope, of_weight)
+    return kernels
 
 
 def environment_energies(
     term: SparseTerm, alphas: Sequence[Array], tables: Sequence[Table | None] | None, features: Features, with_slope: bool
-) -> tuple[Array, Array | None]:
-    """Energies of environments before their weights (eV, multiplicity included), and their derivatives by the features."""
+) -> tuple[Array, Array | None, dict[int, Array]]:
+    """Energies of environments before their weights (eV, multiplicity included), and their derivatives by the features.
+
+    The last result is the kernel of the environments with the sparse points, for each group that is not tabulated.
+    """
     n_times = term.descriptor.multiplicity
     energy, slope = np.zeros(len(features.values)), np.zeros_like(features.values) if with_slope else None
+    kernels: dict[int, Array] = {}
     for group, alpha in enumerate(alphas):
         members = np.flatnonzero(features.groups == group)
         if len(members) == 0 or len(alpha) == 0:
             continue
         every = slice(None) if len(members) == len(features.groups) else members
         table = None if tables is None else tables[group]
-        function = ExactSum(term, group, alpha) if table is None else table
-        if slope is None:
-            energy[every] = n_times * function.value(features.values[every])
+        value: Array
+        gradient: Array | None = None
+        if table is None:
+            value, gradient, kernels[group] = ExactSum(term, group, alpha).with_kernel(features.values[every], with_slope)
+        elif with_slope:
+            value, gradient = table(features.values[every])
         else:
-            value, gradient = function(features.values[every])
-            energy[every], slope[every] = n_times * value, n_times * gradient
-    return energy, slope
+            value = table.value(features.values[every])
+        energy[every] = n_times * value
+        if slope is not None and gradient is not None:
+            slope[every] = n_times * gradient
+    return energy, slope, kernels
 
 
 def table_errors(potential: Potential, neighbors: NeighborList) -> dict[int, float]:

@@ -1,9 +1,9 @@
-"""Standard deviations of local and total energies from the posterior of the sparse Gaussian process (DTC)."""
+"""Standard deviations of local and total energies from the posterior of the sparse Gaussian process."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +11,12 @@ from scipy.sparse import csr_array
 
 from ..descriptors import Features
 from ..exceptions import NumericalWarning
-from ..gp.design import SparseTerm, whiten
-from ..gp.posterior import SparsePosterior
+from ..gp.design import whiten
 from ..gp.prior import prior_of_structures
 from ..neighbors import NeighborList
+from .potential import Potential
 
-__all__ = ["Spread", "deviations", "with_amplitudes"]
+__all__ = ["Spread", "clipped", "deviations", "with_amplitudes"]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -28,46 +28,41 @@ class Spread:
     A label is a weighted sum of environments, y = sum_e c_e f(x_e).  A priori its variance is c K c; what the sparse points
     know of it is phi phi with phi = c K_fu L^-T; what the data leave open of that is `SparsePosterior.data_variance`.
 
-    For terms with many environments per atom (pairs, triplets) c K c - phi phi is taken as 0: see `gapkit.gp.prior`.
-
     Parameters
     ----------
-    terms : list of SparseTerm
-        Terms of the model.
-    posterior : SparsePosterior
-        Of all sparse points.
+    potential : Potential
+        With its posterior.
     neighbors : NeighborList
         The structures.
     wanted : frozenset of {"energy", "energies"}
         Total energies, local energies.
     """
 
-    def __init__(
-        self, terms: Sequence[SparseTerm], posterior: SparsePosterior, neighbors: NeighborList, wanted: frozenset[str]
-    ) -> None:
-        self.terms, self.posterior, self.neighbors, self.wanted = terms, posterior, neighbors, wanted
-        n_sparse = sum(term.n_points for term in terms)
-        self.phi = np.zeros((neighbors.n_atoms, n_sparse))
+    def __init__(self, potential: Potential, neighbors: NeighborList, wanted: frozenset[str]) -> None:
+        self.potential, self.neighbors, self.wanted = potential, neighbors, wanted
+        self.phi = np.zeros((neighbors.n_atoms, potential.n_sparse))
         self.prior = np.zeros(neighbors.n_atoms)
-        self.environments: list[list[tuple[Array, Index]]] = [[] for _ in terms]
+        self.environments: list[list[tuple[Array, Index]]] = [[] for _ in potential.terms]
 
-    def add(self, t: int, features: Features) -> None:
-        """Add a block of environments of term ``t``."""
-        term = self.terms[t]
+    def add(self, t: int, features: Features, kernels: Mapping[int, Array]) -> None:
+        """Add a block of environments of term ``t``; ``kernels`` with the sparse points, of the groups that have them."""
+        term = self.potential.terms[t]
         n_owners = features.owners.shape[1]
         weights = term.descriptor.multiplicity / n_owners * features.weights_or_ones
         for group, (points, of_points, columns) in enumerate(zip(term.points, term.weights, term.columns, strict=True)):
             members = np.flatnonzero(features.groups == group)
             if len(members) == 0 or len(points) == 0:
                 continue
-            kernel = term.kernel(term.seen(group, features.values[members]), term.seen(group, points)) * of_points
-            if term.descriptor.one_per_atom:
+            kernel = kernels.get(group)
+            if kernel is None:
+                kernel = term.kernel(term.seen(group, features.values[members]), term.seen(group, points))
+            if term.descriptor.one_per_atom:  # all weights are 1
                 self.phi[features.owners[members, 0], columns] = kernel
                 continue
             for atoms in features.owners[members].T:
                 entries = weights[members], (atoms, np.arange(len(members)))
-                self.phi[:, columns] += csr_array(entries, shape=(len(self.phi), len(members))) @ kernel
-        if term.descriptor.one_per_atom:
+                self.phi[:, columns] += csr_array(entries, shape=(len(self.phi), len(members))) @ (kernel * of_points)
+        if self.potential.is_open(term):
             for group in np.unique(features.groups):
                 members = features.groups == group
                 self.prior[features.owners[members, 0]] += term.delta**2 * term.kernel.diag(
@@ -78,42 +73,44 @@ class Spread:
 
     def results(self) -> tuple[Array | None, Array | None]:
         """Standard deviations (eV) of the local and of the total energies, None for what is not wanted."""
-        with_amplitudes(self.terms, self.phi)
+        with_amplitudes(self.potential, self.phi)
         local = total = None
         if "energies" in self.wanted:
-            local = deviations(self.terms, self.posterior, self.prior, self.phi, "local energies")
+            local = deviations(self.potential, self.prior, self.phi, "local energies")
         if "energy" in self.wanted:
             prior = np.zeros(self.neighbors.n_structures)
-            for term, parts in zip(self.terms, self.environments, strict=True):
+            for term, parts in zip(self.potential.terms, self.environments, strict=True):
                 if parts:
                     values, groups = (np.concatenate(p) for p in zip(*parts, strict=True))
                     prior += term.delta**2 * prior_of_structures(term, self.neighbors, values, groups)
             phi = np.add.reduceat(self.phi, self.neighbors.first_atom[:-1], axis=0)
-            total = deviations(self.terms, self.posterior, prior, phi, "total energies")
+            total = deviations(self.potential, prior, phi, "total energies")
         return local, total
 
 
-def with_amplitudes(terms: Sequence[SparseTerm], rows: Array) -> Array:
+def with_amplitudes(potential: Potential, rows: Array) -> Array:
     """Whitened rows times the delta of each term, in place."""
-    whiten(terms, rows)
-    for term in terms:
+    whiten(potential.terms, rows)
+    for term in potential.terms:
         for columns in term.columns:
             rows[:, columns] *= term.delta
     return rows
 
 
-def deviations(terms: Sequence[SparseTerm], posterior: SparsePosterior, prior: Array, phi: Array, what: str) -> Array:
-    """Standard deviations of functionals from their prior variances and their rows `with_amplitudes`; see `Spread`."""
+def deviations(potential: Potential, prior: Array, phi: Array, what: str) -> Array:
+    """Standard deviations of functionals from their rows `with_amplitudes` and the prior variances of the open terms."""
+    posterior = potential.posterior
+    assert posterior is not None  # noqa: S101 - for the type checker: `predict` has refused
     known = np.zeros(len(phi))
-    for term in terms:
-        if term.descriptor.one_per_atom:
+    for term in potential.terms:
+        if potential.is_open(term):
             own = phi[:, term.columns[0].start : term.columns[-1].stop]
             known += np.einsum("nm,nm->n", own, own)
-    result: Array = np.sqrt(_clipped(prior - known, prior, what) + posterior.data_variance(phi))
+    result: Array = np.sqrt(clipped(prior - known, prior, what) + posterior.data_variance(phi))
     return result
 
 
-def _clipped(variance: Array, prior: Array, what: str) -> Array:
+def clipped(variance: Array, prior: Array, what: str) -> Array:
     """Replace negative variances by 0; say so when one is larger than rounding explains."""
     bad = variance < -1e-9 * prior
     if bad.any():

@@ -53,18 +53,26 @@ class ExactSum(Table):
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
         """Values and gradients."""
+        value, slope, _ = self.with_kernel(x)
+        assert slope is not None  # noqa: S101 - for the type checker
+        return value, slope
+
+    def with_kernel(self, x: Array, with_slope: bool = True) -> tuple[Array, Array | None, Array]:
+        """Values, gradients if asked for, and the kernel with the sparse points, which others may use."""
         scaled = self.term.seen(self.group, x)
+        if not with_slope:
+            kernel = self.term.kernel(scaled, self.points)
+            return kernel @ self.alpha, None, kernel
         kernel, a, b = self.term.kernel.value_and_slopes(scaled, self.points)
         a *= self.alpha
         slope = a @ self.points
         if b is not None:
             slope += (b @ self.alpha)[:, None] * scaled
-        return kernel @ self.alpha, self.term.scaled(self.group, slope)
+        return kernel @ self.alpha, self.term.scaled(self.group, slope), kernel
 
     def value(self, x: Array) -> Array:
         """Values alone: no slopes are computed."""
-        result: Array = self.term.kernel(self.term.seen(self.group, x), self.points) @ self.alpha
-        return result
+        return self.with_kernel(x, with_slope=False)[0]
 
 
 class _Line(Table):

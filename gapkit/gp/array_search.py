@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,39 +16,21 @@ __all__ = ["search_kernel", "search_noise"]
 
 Array = NDArray[np.float64]
 
-_FACTOR = 100.0  # by which a value may change either way
-_SHIFT = np.log(5.0)  # of the kernel parameters, for the other two starts
+_FACTOR = 100.0  # by which kernel parameters may change either way
+_SHIFT = np.log(5.0)  # of their logarithms, for the other two starts
 _STEP = 1e-4  # of their logarithms, for central differences
-_IMPOSSIBLE = -1e300
 
 
-@dataclass(frozen=True)
-class _Bound(Evidence):
-    """Evidence less the trace term of VFE, tr(Λ⁻¹Δ)/2; ``missed`` (n_groups,) is the sum of k - |φ|² of each row group."""
-
-    missed: Array
-
-    def value_and_gradient(self, log_sigma: Array, log_delta: Array) -> tuple[float, Array, Array]:
-        """Log evidence and its derivatives, as in `Evidence`."""
-        try:
-            value, by_sigma, by_delta = super().value_and_gradient(log_sigma, log_delta)
-        except np.linalg.LinAlgError:  # noise so small that 1 + ΦᵀΛ⁻¹Φ is singular in double precision: no candidate
-            return _IMPOSSIBLE, np.zeros_like(log_sigma), np.zeros_like(log_delta)
-        trace = self.missed * np.exp(2.0 * (log_delta[0] - log_sigma))
-        return value - 0.5 * float(trace.sum()), by_sigma + trace, by_delta - trace.sum()
-
-
-def _evidence(folded: Folded, bound: bool) -> _Bound:
+def evidence_of(folded: Folded) -> Evidence:
+    """Evidence of all rows, with one term."""
     n_sparse = next(iter(folded.factors.values())).triangle.shape[0] - 1
-    plain = Evidence.from_factors(folded.factors, np.zeros(n_sparse, np.int64))
-    missed = np.array([folded.missed[name] if bound else 0.0 for name in plain.names])
-    return _Bound(plain.names, plain.gram, plain.n_rows, plain.term_of_column, missed)
+    return Evidence.from_factors(folded.factors, np.zeros(n_sparse, np.int64))
 
 
 def search_noise(
-    folded: Folded, delta: float, *, free_noise: bool, free_delta: bool, bound: bool, n_starts: int = 3
+    folded: Folded, delta: float, *, free_noise: bool, free_delta: bool, starts: Sequence[float] = (0.0, -1.0, 1.0)
 ) -> tuple[dict[str, float], float, float]:
-    """Noise of the row groups and amplitude with the largest evidence, within a factor of 100 of the given ones.
+    """Noise of the row groups and amplitude with the largest evidence; see `maximize_evidence`.
 
     Parameters
     ----------
@@ -59,10 +40,8 @@ def search_noise(
         Amplitude to start from.
     free_noise, free_delta : bool
         What is searched.
-    bound : bool
-        Whether the evidence is the bound of VFE.
-    n_starts : int, default 3
-        Starts, see `maximize_evidence`.
+    starts : sequence of float
+        Decimal logarithms of the factors by which the noise is multiplied at each start.
 
     Returns
     -------
@@ -70,25 +49,19 @@ def search_noise(
     delta : float
     log_evidence : float
     """
-    evidence = _evidence(folded, bound)
+    evidence = evidence_of(folded)
     log_sigma, log_delta = np.log([folded.noise[name] for name in evidence.names]), np.log([delta])
     if not (free_noise or free_delta):
         return folded.noise, delta, evidence.value_and_gradient(log_sigma, log_delta)[0]
     log_sigma, log_delta, value = maximize_evidence(
-        evidence, log_sigma, log_delta, free_noise=free_noise, free_delta=free_delta, factor=_FACTOR, n_starts=n_starts
+        evidence, log_sigma, log_delta, free_noise=free_noise, free_delta=free_delta, starts=starts
     )
     noise = dict(zip(evidence.names, np.exp(log_sigma).tolist(), strict=True))
     return noise, float(np.exp(log_delta[0])), value
 
 
 def search_kernel(
-    kernel: Kernel,
-    folded_with: Callable[[Kernel], Folded],
-    delta: float,
-    *,
-    free_noise: bool,
-    free_delta: bool,
-    bound: bool,
+    kernel: Kernel, folded_with: Callable[[Kernel], Folded], delta: float, *, free_noise: bool, free_delta: bool
 ) -> Kernel:
     """Kernel with the largest evidence, where noise and amplitude follow each trial if they are free.
 
@@ -104,7 +77,7 @@ def search_kernel(
         Rows folded with a trial kernel.
     delta : float
         Amplitude to start from.
-    free_noise, free_delta, bound : bool
+    free_noise, free_delta : bool
         As in `search_noise`.
 
     Returns
@@ -117,10 +90,10 @@ def search_kernel(
 
     def best_at(theta: Array) -> tuple[dict[str, float], float, float]:
         folded = folded_with(kernel.clone_with_theta(theta))
-        return search_noise(folded, delta, free_noise=free_noise, free_delta=free_delta, bound=bound, n_starts=1)
+        return search_noise(folded, delta, free_noise=free_noise, free_delta=free_delta, starts=(0.0,))
 
     def value_at(theta: Array, noise: dict[str, float], amplitude: float) -> float:
-        evidence = _evidence(folded_with(kernel.clone_with_theta(theta)), bound)
+        evidence = evidence_of(folded_with(kernel.clone_with_theta(theta)))
         log_sigma = np.log([noise[name] for name in evidence.names])
         return evidence.value_and_gradient(log_sigma, np.log([amplitude]))[0]
 

@@ -1,0 +1,68 @@
+"""A fitted model, reduced to what prediction and its uncertainty need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..gp.design import SparseTerm
+from ..gp.posterior import SparsePosterior
+from .baseline import AtomicEnergies
+from .tables import Table, tables_of
+
+__all__ = ["APPROXIMATIONS", "Potential"]
+
+Array = NDArray[np.float64]
+
+APPROXIMATIONS = ("sor", "dtc", "fitc", "vfe")
+"""Sparse Gaussian processes.  Their variances differ in one thing: "sor" leaves out what the sparse points do not see."""
+
+
+@dataclass(frozen=True)
+class Potential:
+    """A fitted model, reduced to what prediction needs.
+
+    Attributes
+    ----------
+    terms : list of SparseTerm
+        Descriptors, kernels and sparse points.
+    e0 : dict of int to float
+        Energies of isolated atoms, eV.
+    coefficients : list of list of ndarray
+        alpha of each sparse point, per term and group, eV: local energy = sum_m alpha_m k(x, s_m).
+    posterior : SparsePosterior or None
+        Needed for uncertainties only.
+    approximation : {"dtc", "sor", "fitc", "vfe"}, default "dtc"
+        Sparse Gaussian process that the posterior belongs to.
+    """
+
+    terms: list[SparseTerm]
+    e0: AtomicEnergies
+    coefficients: list[list[Array]]
+    posterior: SparsePosterior | None
+    approximation: str = "dtc"
+
+    @cached_property
+    def tables(self) -> list[list[Table | None] | None]:
+        """Splines of the terms that ask for them."""
+        return [tables_of(term, alphas) for term, alphas in zip(self.terms, self.coefficients, strict=True)]
+
+    @property
+    def neighbor_range(self) -> float:
+        """Distance (Å) beyond which no atom matters."""
+        return max(term.descriptor.neighbor_range for term in self.terms)
+
+    @property
+    def n_sparse(self) -> int:
+        """Number of sparse points of all terms."""
+        return sum(term.n_points for term in self.terms)
+
+    def is_open(self, term: SparseTerm) -> bool:
+        """Whether the prior variance of a term beyond the sparse points, k - φ·φ, counts.
+
+        Not in "sor"; and for terms with many environments per atom it is taken as 0: see `gapkit.gp.prior`.
+        """
+        return bool(term.descriptor.one_per_atom) and self.approximation != "sor"
