@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..gp.design import SparseTerm
 from ..gp.posterior import SparsePosterior
 from .baseline import AtomicEnergies
+from .fast_posterior import FastPosterior
 from .tables import Table, tables_of
 
 __all__ = ["APPROXIMATIONS", "Potential"]
@@ -49,6 +50,12 @@ class Potential:
     def tables(self) -> list[list[Table | None] | None]:
         """Splines of the terms that ask for them."""
         return [tables_of(term, alphas) for term, alphas in zip(self.terms, self.coefficients, strict=True)]
+
+    @cached_property
+    def fast(self) -> FastPosterior:
+        """What fast standard deviations need; takes a few M³ operations once."""
+        assert self.posterior is not None  # noqa: S101 - for the type checker: `predict` has refused
+        return FastPosterior.of(self.terms, self.posterior)
 
     @property
     def neighbor_range(self) -> float:

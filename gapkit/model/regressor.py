@@ -319,8 +319,10 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             Structures; labels are not looked at.
         forces, stress : bool, default True
             Whether to compute them.
-        uncertainty : None or "exact", default None
-            "exact": standard deviations from the posterior (DTC).
+        uncertainty : None, "exact" or "fast", default None
+            "exact": standard deviations from the posterior.  "fast": for energies an estimate between rigorous bounds, at a
+            third of the cost of the energy itself; for forces and stresses the spread of 16 sampled potentials, good to 18 %,
+            which does not see what is far from all sparse points (`gapkit.model.fast_spread`).
         std : collection of {"energy", "energies", "forces", "stress"}, default the first two
             Which standard deviations; those of forces and stresses cost as much as rows of a fit.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 
 from ..descriptors import Features
 from ..exceptions import NumericalWarning
-from ..gp.design import whiten
+from ..gp.design import SparseTerm, whiten
 from ..gp.prior import prior_of_structures
 from ..neighbors import NeighborList
 from .potential import Potential
@@ -40,7 +40,7 @@ class Spread:
 
     def __init__(self, potential: Potential, neighbors: NeighborList, wanted: frozenset[str]) -> None:
         self.potential, self.neighbors, self.wanted = potential, neighbors, wanted
-        self.phi = np.zeros((neighbors.n_atoms, potential.n_sparse))
+        self.rows = np.zeros((neighbors.n_atoms, potential.n_sparse))
         self.prior = np.zeros(neighbors.n_atoms)
         self.environments: list[list[tuple[Array, Index]]] = [[] for _ in potential.terms]
 
@@ -49,7 +49,7 @@ class Spread:
         term = self.potential.terms[t]
         n_owners = features.owners.shape[1]
         weights = term.descriptor.multiplicity / n_owners * features.weights_or_ones
-        for group, (points, of_points, columns) in enumerate(zip(term.points, term.weights, term.columns, strict=True)):
+        for group, (points, of_points) in enumerate(zip(term.points, term.weights, strict=True)):
             members = np.flatnonzero(features.groups == group)
             if len(members) == 0 or len(points) == 0:
                 continue
@@ -57,11 +57,12 @@ class Spread:
             if kernel is None:
                 kernel = term.kernel(term.seen(group, features.values[members]), term.seen(group, points))
             if term.descriptor.one_per_atom:  # all weights are 1
-                self.phi[features.owners[members, 0], columns] = kernel
+                self._take(t, group, features.owners[members, 0], kernel)
                 continue
             for atoms in features.owners[members].T:
                 entries = weights[members], (atoms, np.arange(len(members)))
-                self.phi[:, columns] += csr_array(entries, shape=(len(self.phi), len(members))) @ (kernel * of_points)
+                per_atom = csr_array(entries, shape=(self.neighbors.n_atoms, len(members))) @ (kernel * of_points)
+                self._take(t, group, slice(None), per_atom)
         if self.potential.is_open(term):
             for group in np.unique(features.groups):
                 members = features.groups == group
@@ -73,25 +74,37 @@ class Spread:
 
     def results(self) -> tuple[Array | None, Array | None]:
         """Standard deviations (eV) of the local and of the total energies, None for what is not wanted."""
-        with_amplitudes(self.potential, self.phi)
+        self._finish_rows()
         local = total = None
         if "energies" in self.wanted:
-            local = deviations(self.potential, self.prior, self.phi, "local energies")
+            local = self._deviations(self.rows, self.prior, "local energies")
         if "energy" in self.wanted:
             prior = np.zeros(self.neighbors.n_structures)
             for term, parts in zip(self.potential.terms, self.environments, strict=True):
                 if parts:
                     values, groups = (np.concatenate(p) for p in zip(*parts, strict=True))
                     prior += term.delta**2 * prior_of_structures(term, self.neighbors, values, groups)
-            phi = np.add.reduceat(self.phi, self.neighbors.first_atom[:-1], axis=0)
-            total = deviations(self.potential, prior, phi, "total energies")
+            total = self._deviations(
+                np.add.reduceat(self.rows, self.neighbors.first_atom[:-1], axis=0), prior, "total energies"
+            )
         return local, total
 
+    def _take(self, t: int, group: int, atoms: Index | slice, kernel: Array) -> None:
+        """Add kernels with the sparse points of a group to the rows of some atoms."""
+        self.rows[atoms, self.potential.terms[t].columns[group]] += kernel
 
-def with_amplitudes(potential: Potential, rows: Array) -> Array:
+    def _finish_rows(self) -> None:
+        """Make whitened rows of the sums of kernels."""
+        with_amplitudes(self.potential.terms, self.rows)
+
+    def _deviations(self, rows: Array, prior: Array, what: str) -> Array:
+        return deviations(self.potential, prior, rows, what)
+
+
+def with_amplitudes(terms: Sequence[SparseTerm], rows: Array) -> Array:
     """Whitened rows times the delta of each term, in place."""
-    whiten(potential.terms, rows)
-    for term in potential.terms:
+    whiten(terms, rows)
+    for term in terms:
         for columns in term.columns:
             rows[:, columns] *= term.delta
     return rows
@@ -106,17 +119,23 @@ def deviations(potential: Potential, prior: Array, phi: Array, what: str) -> Arr
         if potential.is_open(term):
             own = phi[:, term.columns[0].start : term.columns[-1].stop]
             known += np.einsum("nm,nm->n", own, own)
-    result: Array = np.sqrt(clipped(prior - known, prior, what) + posterior.data_variance(phi))
+    result: Array = np.sqrt(clipped(potential, prior - known, prior, what) + posterior.data_variance(phi))
     return result
 
 
-def clipped(variance: Array, prior: Array, what: str) -> Array:
-    """Replace negative variances by 0; say so when one is larger than rounding explains."""
-    bad = variance < -1e-9 * prior
+def clipped(potential: Potential, variance: Array, prior: Array, what: str) -> Array:
+    """Replace negative variances by 0; say so when one is larger than rounding explains.
+
+    ``variance`` is what is left of ``prior``.  A prior that is 0 itself by symmetry, such as that of the forces in a crystal,
+    is rounding at the scale of the amplitudes.
+    """
+    amplitude = sum(term.delta**2 for term in potential.terms)
+    bad = variance < -1e-9 * prior - 1e-12 * amplitude
     if bad.any():
         warnings.warn(
-            f"{int(bad.sum())} of {len(variance)} prior variances of {what} were negative (lowest {variance.min():.2e} eV²) "
-            "and are taken as 0: rounding in nearly dependent sparse points. Fewer sparse points cure it.",
+            f"{int(bad.sum())} of {len(variance)} prior variances of {what} were negative (lowest {variance.min():.2e} "
+            f"of at most {prior.max():.2e}) and are taken as 0: rounding in nearly dependent sparse points. "
+            "Fewer sparse points cure it.",
             NumericalWarning,
             stacklevel=2,
         )
