@@ -20,19 +20,23 @@ from ._version import __version__
 from .calculator import GAPCalculator
 from .descriptors import ACSF, SOAP, DScribe, QuipBasis, ThreeBody, TwoBody
 from .gp import Noise
-from .kernels import RBF, Constant, DotProduct
-from .model import GAPRegressor, Prediction, Term, load
+from .kernels import RBF, Constant, DotProduct, Matern, PiecewisePolynomial
+from .model import ZBL, Baseline, GAPRegressor, Prediction, Term, load
 
 __all__ = [
     "ACSF",
     "RBF",
     "SOAP",
+    "ZBL",
+    "Baseline",
     "Constant",
     "DScribe",
     "DotProduct",
     "GAPCalculator",
     "GAPRegressor",
+    "Matern",
     "Noise",
+    "PiecewisePolynomial",
     "Prediction",
     "QuipBasis",
     "Term",

@@ -5,11 +5,33 @@ Loops are imported at first use, so that ``import gapkit`` does not pull in Numb
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from types import ModuleType
 
-__all__ = ["acsf_ops", "body_ops", "pair_ops", "row_ops", "soap_ops", "table_ops"]
+from threadpoolctl import threadpool_limits
+
+__all__ = ["acsf_ops", "body_ops", "one_thread_in_workers", "pair_ops", "repulsion_ops", "row_ops", "soap_ops", "table_ops"]
+
+
+@contextmanager
+def one_thread_in_workers() -> Iterator[None]:
+    """Where this process is a worker of another one, as in a process pool, use one thread: the pool fills the cores."""
+    if multiprocessing.parent_process() is None:
+        yield
+        return
+    import numba
+
+    threads = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        numba.set_num_threads(threads)
 
 
 @lru_cache(maxsize=1)
@@ -55,6 +77,14 @@ def body_ops() -> ModuleType:
     from ._cpu import bodies
 
     return bodies
+
+
+def repulsion_ops() -> ModuleType:
+    """Loop over pairs that repel each other."""
+    _announce_compilation()
+    from ._cpu import repulsion
+
+    return repulsion
 
 
 def row_ops() -> ModuleType:

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._validation import check_real
 from .model import GAPRegressor, Prediction
+from .model.baseline import add_baseline
 from .model.prediction import STD_DEFAULT, predict
 from .neighbors import NeighborList
 
@@ -96,7 +97,8 @@ class GAPCalculator(Calculator):  # type: ignore[misc]
             self._neighbors = NeighborList.from_atoms([self.atoms], potential.neighbor_range, skin=self.skin)
         else:
             self._neighbors = self._neighbors.update(self.atoms)
-        (prediction,) = predict(potential, self._neighbors, uncertainty=self.uncertainty, std=self.std)
+        predictions = predict(potential, self._neighbors, uncertainty=self.uncertainty, std=self.std)
+        (prediction,) = add_baseline(self.model.baseline_, predictions, [self.atoms])
         self.prediction = prediction
         self.results = {
             "energy": prediction.energy,

@@ -1,6 +1,7 @@
 """Errors and warnings: every message names the value, the rule and the remedy."""
 
 __all__ = [
+    "BaselineError",
     "ConfigError",
     "InvalidLabelError",
     "InvalidStructureError",
@@ -8,6 +9,10 @@ __all__ = [
     "ModelFormatError",
     "NumericalWarning",
 ]
+
+
+class BaselineError(ValueError):
+    """A baseline calculator that failed, gave numbers that are not finite, or is missing or not the one of the fit."""
 
 
 class InvalidStructureError(ValueError):

@@ -5,6 +5,7 @@ A block is one term and merges the parameters of Term, descriptor and kernel:
     soap: {r_cut: 5.0, n_max: 8, l_max: 6, sigma: 0.5, zeta: 4, delta: 1.0, n_sparse: 1000}
     noise: {energy: 1e-3, forces: 0.05, stress: 1e-2, liquid: {forces: 0.2}}
     e0: auto
+    baseline: {type: zbl}
 """
 
 from __future__ import annotations
@@ -21,16 +22,17 @@ import yaml
 from ..descriptors import DESCRIPTORS, DScribe, QuipBasis, ThreeBody, TwoBody
 from ..exceptions import ConfigError
 from ..gp import Noise
-from ..kernels import KERNELS, Kernel
-from ..model import GAPRegressor, Term
+from ..kernels import KERNELS, Constant, Kernel, Product, Sum
+from ..model import ZBL, Baseline, GAPRegressor, Term
+from ..model.baseline import wrap_calculator
 
 __all__ = ["config_of", "dump_config", "has_terms", "model_from_config", "override", "read_config"]
 
 Config = dict[str, Any]
 
-_KERNEL_OF_PARAMETER = {"zeta": "DotProduct", "length_scale": "RBF"}
+_KERNEL_OF_PARAMETER = {"zeta": "dot_product", "length_scale": "rbf"}  # without the key "kernel"
 _TERM_PARAMETERS = ("delta", "n_sparse", "selection", "scale")
-_TOP = ("noise", "e0", "random_state", "labels")
+_TOP = ("noise", "e0", "baseline", "random_state", "labels")
 _LABEL_KINDS = ("energy", "forces", "stress")
 
 
@@ -137,6 +139,7 @@ def model_from_config(config: Mapping[str, Any], *, verbose: int = 0) -> GAPRegr
         terms or None,
         noise=_noise(config.get("noise", {}), "noise"),
         e0=config.get("e0", "auto"),
+        baseline=_baseline(config.get("baseline")),
         random_state=seed,
         verbose=verbose,
     )
@@ -181,12 +184,10 @@ def config_of(model: GAPRegressor, *, defaults: bool = True) -> Config:
         kind = kinds[type(term.descriptor)]
         block: Config = {} if name == kind else {"type": kind}
         block.update(_plain(term.descriptor.get_params(deep=False)))
-        if type(term.kernel).__name__ in _KERNEL_OF_PARAMETER.values():
-            block.update(term.kernel.get_params(deep=False))
-        else:
-            block["kernel"] = repr(term.kernel)
+        block.update(_kernel_block(term.kernel))
         n = term.n_sparse
-        block.update(delta=term.delta, n_sparse=dict(n) if isinstance(n, Mapping) else n, selection=term.selection)
+        block.update(delta=term.delta, n_sparse=dict(n) if isinstance(n, Mapping) else n)
+        block["selection"] = _plain_selection(term.selection)
         block["scale"] = term.scale if term.scale is None or isinstance(term.scale, str) else [float(s) for s in term.scale]
         config[name] = block if defaults else _without_defaults(block, type(term.descriptor))
     noise: Noise = getattr(model, "noise_", None) or model.noise or Noise()
@@ -194,6 +195,11 @@ def config_of(model: GAPRegressor, *, defaults: bool = True) -> Config:
     for name, other in (noise.per_config_type or {}).items():
         config["noise"][name] = {k: v for k, v in other.get_params(deep=False).items() if k != "per_config_type"}
     config["e0"] = dict(model.e0) if isinstance(model.e0, Mapping) else model.e0
+    baseline = wrap_calculator(getattr(model, "baseline_", None) or model.baseline)
+    if isinstance(baseline, Baseline):
+        config["baseline"] = f"{baseline.describe()}: a calculator, for Python only"
+    elif baseline is not None:
+        config["baseline"] = {"type": "zbl"} | baseline.get_params(deep=False)
     config["random_state"] = model.random_state
     return config
 
@@ -217,10 +223,19 @@ def dump_config(config: Config) -> str:
     return "\n".join(lines)
 
 
+def _snake(name: str) -> str:
+    """SOAP -> soap, TwoBody -> two_body."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
 def _descriptor_names() -> dict[str, type]:
-    """Block types: the snake case of each descriptor class (SOAP -> soap, TwoBody -> two_body)."""
-    kinds = {re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower(): cls for name, cls in DESCRIPTORS.items()}
-    return {kind: cls for kind, cls in kinds.items() if cls is not DScribe}  # an object of Python, not of YAML
+    """Block types: the snake case of each descriptor class."""
+    return {_snake(name): cls for name, cls in DESCRIPTORS.items() if cls is not DScribe}  # an object of Python, not of YAML
+
+
+def _kernel_names() -> dict[str, type]:
+    """Values of the key ``kernel``; sums and products are made in Python."""
+    return {_snake(name): cls for name, cls in KERNELS.items() if cls not in (Constant, Sum, Product)}
 
 
 def _parameters(cls: type) -> list[str]:
@@ -234,22 +249,52 @@ def _term(name: str, block: Mapping[str, Any]) -> Term:
     if kind not in kinds:
         raise ConfigError(_unknown(f"type of block {name!r}", kind, list(kinds)))
     descriptor_class = kinds[kind]
-    known = [*_parameters(descriptor_class), *_TERM_PARAMETERS, *_KERNEL_OF_PARAMETER, "type"]
+    kernel_class = _kernel_class(name, values, "rbf" if descriptor_class in (TwoBody, ThreeBody) else "dot_product")
+    of_kernel = _parameters(kernel_class)
+    known = [*_parameters(descriptor_class), *_TERM_PARAMETERS, *of_kernel, *_KERNEL_OF_PARAMETER, "type", "kernel"]
     for key in values:
         if key not in known:
             raise ConfigError(_unknown(f"key in block {name!r}", key, known))
-    chosen = [key for key in _KERNEL_OF_PARAMETER if key in values]
-    if len(chosen) > 1:
-        raise ConfigError(f"Block {name!r} must have one of {chosen}: each belongs to another kernel. Remove one.")
-    kernel: Kernel = KERNELS["RBF" if descriptor_class in (TwoBody, ThreeBody) else "DotProduct"]()
-    if chosen:
-        kernel = KERNELS[_KERNEL_OF_PARAMETER[chosen[0]]](**{chosen[0]: values.pop(chosen[0])})
+    kernel: Kernel = kernel_class(**{key: values.pop(key) for key in of_kernel if key in values})
     if isinstance(values.get("rbf"), Mapping):
         values["rbf"] = _quip_basis(values["rbf"], name)
     of_term = {key: values.pop(key) for key in _TERM_PARAMETERS if key in values}
     term = Term(descriptor_class(**values), kernel, **of_term)
     term.check_parameters()
     return term
+
+
+def _kernel_class(name: str, values: Config, default: str) -> type:
+    """The kernel of a block: by its key ``kernel``, which is taken out, else by the parameter that is there."""
+    kinds = _kernel_names()
+    chosen = [key for key in _KERNEL_OF_PARAMETER if key in values]
+    if "kernel" in values:
+        kind = str(values.pop("kernel"))
+        if kind not in kinds:
+            raise ConfigError(_unknown(f"kernel of block {name!r}", kind, list(kinds)))
+        foreign = [key for key in chosen if key not in _parameters(kinds[kind])]
+        if foreign:
+            raise ConfigError(f"Block {name!r} must not have {foreign}: the kernel {kind} has {_parameters(kinds[kind])}.")
+        return kinds[kind]
+    if len(chosen) > 1:
+        raise ConfigError(f"Block {name!r} must have one of {chosen}: each belongs to another kernel. Remove one.")
+    return kinds[_KERNEL_OF_PARAMETER[chosen[0]] if chosen else default]
+
+
+def _kernel_block(kernel: Kernel) -> Config:
+    """Keys of a block that make a kernel; a kernel that no block can make is shown as Python writes it."""
+    kind = _snake(type(kernel).__name__)
+    if kind not in _kernel_names():
+        return {"kernel": repr(kernel)}
+    implied = {} if kind in _KERNEL_OF_PARAMETER.values() else {"kernel": kind}
+    return {**implied, **kernel.get_params(deep=False)}
+
+
+def _plain_selection(selection: Any) -> Any:
+    """Methods and lists of indices as YAML holds them."""
+    if isinstance(selection, Mapping):
+        return {group: _plain_selection(chosen) for group, chosen in selection.items()}
+    return selection if isinstance(selection, str) else [int(k) for k in selection]
 
 
 def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -294,6 +339,22 @@ def _noise(block: Any, name: str) -> Noise:
     noise = Noise(**own, per_config_type=types or None)
     noise.check_parameters()
     return noise
+
+
+def _baseline(block: Any) -> ZBL | None:
+    """``baseline: {type: zbl, r_outer: 2.0}``; calculators are objects of Python, not of YAML."""
+    if block is None:
+        return None
+    if not isinstance(block, Mapping) or block.get("type") != "zbl":
+        raise ConfigError(
+            f"Block 'baseline' must be {{type: zbl}}, with r_outer and r_inner if you like; got {block!r}. "
+            "An ASE calculator is given in Python: GAPRegressor(baseline=Baseline(calculator))."
+        )
+    known = [*_parameters(ZBL), "type"]
+    for key in block:
+        if key not in known:
+            raise ConfigError(_unknown("key in block 'baseline'", key, known))
+    return ZBL(**{key: value for key, value in block.items() if key != "type"})
 
 
 def _unknown(what: str, key: object, known: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -13,46 +14,116 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from .. import __version__
+from .._validation import check_choice
 from ..datasets import read_frames
 from ..model import GAPRegressor, Prediction, load
-from ..report import ERROR_HEADER, Section, Table, error_rows, parity_figure, write_page
-from ..validation import error_table, residuals
+from ..model.prediction import STD_CHOICES, STD_DEFAULT
+from ..report import (
+    ERROR_HEADER,
+    UNCERTAINTY_HEADER,
+    Section,
+    Table,
+    calibration_figure,
+    error_rows,
+    parity_figure,
+    uncertainty_rows,
+    write_page,
+)
+from ..validation import ErrorRow, UncertaintyRow, error_samples, error_table, residuals, uncertainty_table
 from .config import config_of, dump_config
-from .console import console, guarded, print_table
+from .console import console, errors, guarded, print_table
 
 __all__ = ["evaluate", "predicted_frames"]
+
+
+_MODERATE = 5000  # atoms whose force error bars a report computes unasked: a minute or so
 
 
 @guarded
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Model file.")],
     test: Annotated[Path, typer.Argument(help="Structures, with labels if errors are wanted.")],
-    report: Annotated[Path | None, typer.Option("--report", help="Write an HTML page with parity plots.")] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write an HTML page with parity and calibration plots.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the predictions as extended xyz.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the errors as JSON.")] = False,
-    uncertainty: Annotated[bool, typer.Option(help="Compute standard deviations of energies.")] = True,
+    std: Annotated[
+        str | None,
+        typer.Option(
+            help="Error bars to compute: some of energy, energies (local), forces, stress, separated by commas; all; or none. "
+            f"Those of forces and stresses are slow. Default: energy,energies; with --report all, up to {_MODERATE} atoms.",
+            metavar="NAMES",
+        ),
+    ] = None,
 ) -> None:
-    """Errors of a model on labelled structures, per configuration type.
+    """Errors of a model on labelled structures, per configuration type, and how good its error bars are.
 
     Example: `gapkit evaluate silicon.gap test.xyz --report report.html -o predicted.xyz`
     """
     fitted = load(model)
     frames, _ = read_frames(test)
-    with_std = uncertainty and fitted.potential_.posterior is not None
-    predictions = fitted.evaluate(frames, uncertainty="exact" if with_std else None)
+    names = _chosen_std(std, fitted, sum(map(len, frames)), report is not None)
+    if not as_json:
+        fitted.set_params(verbose=1)
+    predictions = fitted.evaluate(frames, uncertainty="exact" if names else None, std=names)
     rows = error_table(frames, predictions)
+    species = error_table(frames, predictions, by="species")
+    bars = uncertainty_table(frames, predictions, calibration=getattr(fitted, "calibration_", None))
     if as_json:
-        print(json.dumps([asdict(row) for row in rows], indent=1))
+        tables = {"errors": map(asdict, rows), "force_errors_by_species": map(asdict, species), "error_bars": map(asdict, bars)}
+        print(json.dumps({name: list(table) for name, table in tables.items()}, indent=1))
     else:
-        print_table(ERROR_HEADER, error_rows(rows), title=f"errors of {model} on {test}")
+        _print_tables(rows, species, bars, f"{model} on {test}")
     if output:
         write(output, predicted_frames(frames, predictions), format="extxyz")
         if not as_json:
             console.print(f"wrote {output}")
     if report:
-        _write_report(report, fitted, frames, predictions, str(model), str(test))
+        _write_report(report, fitted, frames, predictions, bars, str(model), str(test))
         if not as_json:
             console.print(f"wrote {report}")
+
+
+def _chosen_std(given: str | None, model: GAPRegressor, n_atoms: int, with_report: bool) -> tuple[str, ...]:
+    """Names of the standard deviations to compute."""
+    if given is not None:
+        short: dict[str, tuple[str, ...]] = {"all": STD_CHOICES, "none": ()}
+        names = short[given] if given in short else tuple(name.strip() for name in given.split(","))
+        for name in names:
+            check_choice("std", name, STD_CHOICES, "Separate names by commas, or say all or none.")
+        return names
+    if model.potential_.posterior is None:
+        return ()
+    if not with_report:
+        return STD_DEFAULT
+    if n_atoms > _MODERATE:
+        note = f"error bars of forces and stresses are left out for {n_atoms} atoms; --std all computes them"
+        errors.print(note, soft_wrap=True)
+        return STD_DEFAULT
+    return STD_CHOICES
+
+
+def _print_tables(rows: Sequence[ErrorRow], species: Sequence[ErrorRow], bars: Sequence[UncertaintyRow], title: str) -> None:
+    print_table(ERROR_HEADER, error_rows(rows), title=f"errors of {title}")
+    every = rows[-1]
+    found = (("energy per atom", every.energy_r2), ("forces", every.forces_r2), ("stress", every.stress_r2))
+    r2 = ", ".join(f"{name} {value:.4f}" for name, value in found if value is not None)
+    if r2:
+        console.print(f"R²  {r2}")
+    if len(species) > 1 and every.forces_rmse is not None:
+        print_table(_SPECIES_HEADER, _species_cells(species))
+    if bars:
+        columns = uncertainty_rows([row for row in bars if row.group == "all"])
+        lines = [line for line in zip(UNCERTAINTY_HEADER, *columns, strict=True) if set(line[1:]) != {"-"}]
+        print_table(lines[0], lines[2:], title="error bars; the report has them by configuration type and species")
+
+
+_SPECIES_HEADER = ("forces on", *ERROR_HEADER[1:2], *ERROR_HEADER[4:6])
+
+
+def _species_cells(rows: Sequence[ErrorRow]) -> list[list[str]]:
+    return [cells[:2] + cells[4:6] for cells in error_rows(rows)]
 
 
 def predicted_frames(frames: list[Atoms], predictions: list[Prediction]) -> list[Atoms]:
@@ -71,14 +142,37 @@ def predicted_frames(frames: list[Atoms], predictions: list[Prediction]) -> list
             copy.info["gapkit_energy_std"] = p.energy_std
         if p.forces_std is not None:
             copy.arrays["gapkit_forces_std"] = p.forces_std
+        if p.stress_std is not None:
+            copy.info["gapkit_stress_std"] = p.stress_std
         if p.energies_std is not None:
             copy.arrays["gapkit_local_energy_std"] = p.energies_std
         result.append(copy)
     return result
 
 
+_ERROR_BARS = (
+    "Are the standard deviations right? {} Left: fraction of the errors within central intervals, against the fraction that a "
+    "Gaussian promises. Middle: errors against standard deviations; dots should lie on the line of 1 std. Right: their ratio. "
+    "In brackets: what a perfectly calibrated model with these standard deviations would show, for the area what it reaches by "
+    "chance in 5 % of the cases. Mean z² is 1 where the bars are right, and 4 where they are half as long as they should be."
+)
+
+
+def _calibration_state(model: GAPRegressor) -> str:
+    calibration = getattr(model, "calibration_", None)
+    if calibration is None:
+        return "The model is not calibrated: these are raw standard deviations of the posterior, which tend to be too small."
+    return f"The model is calibrated: {calibration}."
+
+
 def _write_report(
-    path: Path, model: GAPRegressor, frames: list[Atoms], predictions: list[Prediction], name: str, source: str
+    path: Path,
+    model: GAPRegressor,
+    frames: list[Atoms],
+    predictions: list[Prediction],
+    bars: Sequence[UncertaintyRow],
+    name: str,
+    source: str,
 ) -> None:
     rows = error_table(frames, predictions)
     every = rows[-1]
@@ -96,5 +190,12 @@ def _write_report(
     if len(r.energy) or len(r.forces):
         text = "Bars on energy errors are one standard deviation of the posterior: what the training data leave open."
         sections.append(Section("Predicted against DFT", text, figure=parity_figure({"test": r})))
+    species = error_table(frames, predictions, by="species")
+    if len(species) > 1 and every.forces_rmse is not None:
+        sections.append(Section("Force errors by species", table=Table(_SPECIES_HEADER, _species_cells(species))))
+    if bars:
+        figure = calibration_figure(error_samples(frames, predictions))
+        text = _ERROR_BARS.format(_calibration_state(model))
+        sections.append(Section("Error bars", text, figure=figure, table=Table(UNCERTAINTY_HEADER, uncertainty_rows(bars))))
     sections.append(Section("Configuration", pre=dump_config(config_of(model))))
     write_page(path, f"{name} on {source}", headline, sections, f"gapkit {__version__}; {len(frames)} structures.")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..datasets import read_frames
-from ..model import GAPRegressor
+from ..model import ZBL, GAPRegressor
 from ..report import ERROR_HEADER, error_rows
 from ..validation import error_table
 from .config import config_of, dump_config, has_terms, label_keys, model_from_config, override, read_config
@@ -42,6 +42,8 @@ def fit(
     if not has_terms(given):
         given = {**config_of(GAPRegressor(random_state=0).explicit(frames)), **given}
     model = model_from_config(override(given, settings or []), verbose=1)
+    if isinstance(model.baseline, ZBL):
+        model.set_params(baseline=model.baseline.explicit(frames))
     console.print("\n[bold]configuration[/]" + ("" if config else " (from the data)"))
     console.print(dump_config(config_of(model)), markup=False, soft_wrap=True)
     console.print()

@@ -10,7 +10,7 @@ import typer
 from .._validation import check_choice
 from ..datasets import read_frames
 from ..gp.observations import config_type_of
-from ..model import RECIPES, GAPRegressor, automatic_noise, automatic_terms, collect_labels
+from ..model import RECIPES, ZBL, GAPRegressor, automatic_noise, automatic_terms, collect_labels
 from .config import config_of, dump_config, model_from_config, read_config
 from .console import console, guarded, print_ledger
 
@@ -36,6 +36,7 @@ noise:                # what the fit may miss the labels by
   stress: 1e-2
 {types}
 e0: auto              # energies of isolated atoms: auto, one number, or {{Si: -0.8}}
+baseline: {{type: zbl}} # repulsion of nuclei at distances below those of the data; null: none
 random_state: 0
 # labels: {{energy: REF_energy, forces: REF_forces, stress: REF_virial}}   # only where the keys are not the usual ones
 """
@@ -45,6 +46,7 @@ _DERIVED = """\
 # gapkit configuration, from the geometry and labels of {train}.  Units: eV, Å, eV/Å, eV/Å³.
 # r_cut: range; n_max, l_max: radial and angular resolution; sigma: width of the atomic Gaussians; cutoff_width: neighbours fade
 # out over it; zeta, length_scale: the kernel; delta: expected spread of an energy; n_sparse: accuracy and cost.
+# baseline: repulsion of nuclei that is complete at r_inner and ends at r_outer, below the distances of the data (null: none).
 # `gapkit fit` prints every setting that is left at its default.
 
 {blocks}
@@ -74,7 +76,8 @@ def init(
         print_ledger(frames, keys, str(train))
         names = sorted({config_type_of(atoms) for atoms in frames} - {""})
         types = f"# noise may hold a block for each configuration type: {', '.join(names)}\n" if names else ""
-        model = GAPRegressor(automatic_terms(frames, recipe), noise=automatic_noise(collect_labels(frames)), random_state=0)
+        noise = automatic_noise(collect_labels(frames))
+        model = GAPRegressor(automatic_terms(frames, recipe), noise=noise, baseline=ZBL().explicit(frames), random_state=0)
         text = _DERIVED.format(train=train, path=output, blocks=dump_config(config_of(model, defaults=False)), types=types)
     output.write_text(text, encoding="utf-8")
     model_from_config(read_config(output))  # what is written must be readable

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import blas, lapack
+from scipy.linalg import blas, lapack, solve_triangular
 
 from .._backend import row_ops
 from ..descriptors import Descriptor, Features
@@ -21,7 +21,18 @@ from ..kernels import Kernel
 from ..neighbors import NeighborList
 from .observations import Labels, volumes
 
-__all__ = ["RowAssembly", "Rows", "SparseTerm", "blocks_of_centers", "kernel_rows", "pivoted_cholesky", "targets", "whiten"]
+__all__ = [
+    "RowAssembly",
+    "Rows",
+    "SparseTerm",
+    "blocks_of_centers",
+    "greedy_residual",
+    "kernel_rows",
+    "own_noise",
+    "pivoted_cholesky",
+    "targets",
+    "whiten",
+]
 
 Array = NDArray[np.float64]
 
@@ -148,6 +159,56 @@ def pivoted_cholesky(matrix: Array) -> tuple[NDArray[np.int64], Array]:
     return pivots[:rank].astype(np.int64) - 1, np.asfortranarray(np.tril(factor[:rank, :rank]))
 
 
+def greedy_residual(
+    term: SparseTerm, group: int, values: Array, weights: Array, n_points: int
+) -> tuple[Array, NDArray[np.int64]]:
+    """Pick environments of a group one by one, each the one whose prior variance is known least from all points before it.
+
+    This is pivoted Cholesky of the covariance of the candidates given the sparse points, column by column.
+
+    Parameters
+    ----------
+    term : SparseTerm
+        With its present sparse points.
+    group : int
+        Group of the candidates.
+    values : ndarray of shape (n, n_features)
+        Features of the candidates.
+    weights : ndarray of shape (n,)
+        Their weights.
+    n_points : int
+        How many to pick at most; it ends where the rest is known to rounding.
+
+    Returns
+    -------
+    variance : ndarray of shape (n_picked,)
+        Prior variance left at each pick, unit delta.
+    index : ndarray of shape (n_picked,)
+        The candidates.
+    """
+    x, points = term.seen(group, values), term.seen(group, term.points[group])
+    prior = weights**2 * term.kernel.diag(x) if len(x) else np.empty(0)
+    known = np.empty((0, len(x)))
+    if len(points) and len(x):
+        covariance = term.weights[group][:, None] * term.kernel(points, x) * weights
+        known = solve_triangular(term.cholesky[group], covariance, lower=True)
+    left = prior - np.einsum("mn,mn->n", known, known)
+    picked: list[int] = []
+    variances: list[float] = []
+    for _ in range(min(n_points, len(x))):
+        k = int(np.argmax(left))
+        if left[k] <= 1e-8 * prior[k]:
+            break
+        column = weights * weights[k] * term.kernel(x, x[k : k + 1])[:, 0] - known.T @ known[:, k]
+        row = column / np.sqrt(left[k])
+        picked.append(k)
+        variances.append(float(left[k]))
+        left = left - row**2
+        left[k] = 0.0
+        known = np.vstack([known, row])
+    return np.array(variances), np.array(picked, dtype=np.int64)
+
+
 def blocks_of_centers(entries_until: NDArray[np.int64], bytes_per_entry: int, max_atoms: int | None = None) -> Iterator[slice]:
     """Contiguous ranges of atoms whose temporaries stay below a fixed size.
 
@@ -180,6 +241,23 @@ def targets(neighbors: NeighborList, labels: Sequence[Labels]) -> Rows:
         np.concatenate(forces or [np.empty(0)]).reshape(-1, 1),
         np.concatenate(stress or [np.empty(0)]).reshape(-1, 1),
     )
+
+
+def own_noise(neighbors: NeighborList, labels: Sequence[Labels]) -> Rows:
+    """Noise of the rows whose frame has its own, NaN for the others; vectors in the order and units of the rows."""
+    sizes = np.diff(neighbors.first_atom)
+    energy = [
+        np.nan if y.energy_sigma is None else y.energy_sigma / np.sqrt(n)
+        for y, n in zip(labels, sizes, strict=True)
+        if y.energy is not None
+    ]
+    forces = [
+        np.full(y.forces.size, np.nan) if y.forces_sigma is None else y.forces_sigma.ravel()
+        for y in labels
+        if y.forces is not None
+    ]
+    stress = [np.full(6, np.nan) if y.stress_sigma is None else y.stress_sigma for y in labels if y.stress is not None]
+    return Rows(np.array(energy), np.concatenate(forces or [np.empty(0)]), np.concatenate(stress or [np.empty(0)]))
 
 
 def kernel_rows(terms: Sequence[SparseTerm], neighbors: NeighborList, labels: Sequence[Labels]) -> Rows:

@@ -1,4 +1,4 @@
-r"""Log marginal likelihood (evidence) of the DTC model, from the factors of the row groups alone.
+r"""Log marginal likelihood (evidence) of a sparse model, from the factors of the row groups alone.
 
 The labels are Gaussian with covariance :math:`\Lambda + \Phi D^2 \Phi^T`: noise, and whitened rows with the amplitude delta
 of each column's term.  With the Gram matrices :math:`G_g = \Phi_g^T \Phi_g` of the groups of equal noise,
@@ -8,7 +8,13 @@ of each column's term.  With the Gram matrices :math:`G_g = \Phi_g^T \Phi_g` of 
     -2 \log p(y) = \sum_g n_g \log \sigma_g^2 + \log\det A + \sum_g |y_g - \Phi_g D w|^2 / \sigma_g^2 + |w|^2 + n \log 2\pi
 
 at the posterior mean w, so that noise and delta are searched without touching the data again.  Gradients by their logarithms
-follow from the envelope theorem: w need not be differentiated.
+follow from the envelope theorem: w need not be differentiated.  This is the evidence of DTC (and of SoR, the same for data).
+
+VFE subtracts what the sparse points miss of the prior variance of each label, in units of its noise,
+
+.. math:: \frac{1}{2} \sum_g \frac{1}{\sigma_g^2} \sum_{i \in g} \Big( k(l_i, l_i) - |\varphi_i|^2 \Big)
+
+which makes it a lower bound of the exact evidence: M. Titsias, AISTATS, PMLR 5, 567 (2009).
 """
 
 from __future__ import annotations
@@ -28,6 +34,9 @@ __all__ = ["Evidence", "maximize_evidence"]
 Array = NDArray[np.float64]
 
 
+_ROUNDING = 1e-9  # labels below (eV, eV/Å) are 0
+
+
 @dataclass(frozen=True)
 class Evidence:
     """Gram matrices of the row groups, accumulated once.
@@ -42,12 +51,18 @@ class Evidence:
         Rows of each group.
     term_of_column : ndarray of shape (n_sparse,)
         Index of the term, and so of the delta, of each sparse point.
+    unexplained : ndarray of shape (n_groups, n_terms)
+        Prior variance that the sparse points miss (VFE), unit delta; else 0.
+    log_divisors : float
+        Sum of the logarithms of what the labels were divided by.
     """
 
     names: list[str]
     gram: Array
     n_rows: Array
     term_of_column: NDArray[np.int64]
+    unexplained: Array
+    log_divisors: float
 
     @classmethod
     def from_factors(cls, factors: Mapping[str, RowFactor], term_of_column: NDArray[np.int64]) -> Evidence:
@@ -55,7 +70,10 @@ class Evidence:
         names = sorted(factors)
         triangles = [np.triu(factors[name].triangle) for name in names]
         n_rows = np.array([float(factors[name].n_rows) for name in names])
-        return cls(names, np.array([t.T @ t for t in triangles]), n_rows, term_of_column)
+        n_terms = int(term_of_column.max(initial=0)) + 1
+        unexplained = np.array([np.broadcast_to(factors[name].unexplained, n_terms) for name in names], float)
+        log_divisors = sum(factors[name].log_divisors for name in names)
+        return cls(names, np.array([t.T @ t for t in triangles]), n_rows, term_of_column, unexplained, log_divisors)
 
     def value_and_gradient(self, log_sigma: Array, log_delta: Array) -> tuple[float, Array, Array]:
         """Log evidence and its derivatives by log sigma of the groups and log delta of the terms.
@@ -82,6 +100,7 @@ class Evidence:
         solution = np.append(delta * w, -1.0)
         misfit = np.array([float(solution @ gram @ solution) for gram in self.gram])
         log_determinant = 2.0 * float(np.log(np.diag(factor)).sum())
+        missed = self.unexplained @ np.exp(2.0 * log_delta)
         weighted = delta[:, None] * inverse * delta
         traces = np.array([float(np.sum(weighted * gram[:-1, :-1])) for gram in self.gram])
         value = -0.5 * (
@@ -89,11 +108,28 @@ class Evidence:
             + log_determinant
             + float(precision @ misfit)
             + float(w @ w)
+            + float(precision @ missed)
         )
-        by_sigma = -self.n_rows + precision * (traces + misfit)
+        value -= self.log_divisors
+        by_sigma = -self.n_rows + precision * (traces + misfit + missed)
         of_columns = w**2 - (1.0 - np.diag(inverse))
         by_delta = np.bincount(self.term_of_column, weights=of_columns, minlength=len(log_delta)).astype(float)
+        by_delta -= np.exp(2.0 * log_delta) * (precision @ self.unexplained)
         return value, by_sigma, by_delta
+
+    def scales(self) -> tuple[Array, Array]:
+        """Root mean square of the labels of each group, and of the labels over that of the rows of each term (all groups).
+
+        They say what noise and delta are possible: noise is not larger than the labels, and a term whose delta is the second
+        explains all labels alone (NaN if all labels are 0).
+        """
+        squares = np.array([gram[-1, -1] for gram in self.gram])
+        used = squares > self.n_rows * _ROUNDING**2
+        weights = np.where(used, 1.0 / np.where(used, squares, 1.0), 0.0)  # every group counts alike
+        of_columns = np.einsum("g,gmm->m", weights, self.gram[:, :-1, :-1])
+        of_terms = np.bincount(self.term_of_column, weights=of_columns)
+        of_terms = np.sqrt(used.sum() / np.maximum(of_terms, np.finfo(float).tiny))
+        return np.sqrt(squares / self.n_rows), np.where(used.any(), of_terms, np.nan)
 
 
 def maximize_evidence(
@@ -101,12 +137,15 @@ def maximize_evidence(
     log_sigma: Array,
     log_delta: Array,
     *,
-    free_noise: bool,
-    free_delta: bool,
-    factor: float = 100.0,
-    n_starts: int = 3,
+    free_noise: bool | NDArray[np.bool_],
+    free_delta: bool | NDArray[np.bool_],
+    starts: Sequence[float] = (0.0, -1.0, 1.0),
+    max_iterations: int = 60,
 ) -> tuple[Array, Array, float]:
-    """Search noise and delta for the largest evidence, within a factor of the given values.
+    """Search noise and delta for the largest evidence, within bounds from the data and from several starts.
+
+    Noise stays between 1e-4 of the labels' root mean square and that itself, delta within a factor 100 of the value with
+    which a term would explain the labels alone.
 
     Parameters
     ----------
@@ -114,12 +153,12 @@ def maximize_evidence(
         Of the training rows.
     log_sigma, log_delta : ndarray
         Where to start.
-    free_noise, free_delta : bool
-        What is searched.
-    factor : float, default 100
-        Bounds: each value may change by this factor either way.
-    n_starts : int, default 3
-        The given values, and others with all noise 10 times smaller and larger.
+    free_noise, free_delta : bool, or ndarray of bool with one element each
+        Which of them are searched.
+    starts : sequence of float, default (0, -1, 1)
+        Decimal logarithms of the factors by which all noise is multiplied at each start.
+    max_iterations : int, default 60
+        Of L-BFGS-B, for each start.
 
     Returns
     -------
@@ -128,28 +167,39 @@ def maximize_evidence(
     """
     start = np.concatenate([log_sigma, log_delta])
     free = np.concatenate([np.full(len(log_sigma), free_noise), np.full(len(log_delta), free_delta)])
+    of_labels, of_terms = (np.log(np.maximum(s, np.finfo(float).tiny)) for s in evidence.scales())
+    # labels that are all 0 say nothing of their noise, nor of delta
+    of_labels = np.maximum(of_labels, log_sigma - np.log(100.0))
+    of_terms = np.where(np.isnan(of_terms), log_delta, np.clip(of_terms, log_delta - np.log(1e4), log_delta + np.log(1e4)))
+    low = np.concatenate([of_labels - np.log(1e4), of_terms - np.log(100.0)])[free]
+    high = np.concatenate([of_labels, of_terms + np.log(100.0)])[free]
     best, best_value = start, evidence.value_and_gradient(log_sigma, log_delta)[0]
+    n = len(log_sigma)
 
-    def full(x: Array) -> tuple[Array, Array]:
+    def full(x: Array) -> Array:
         every = start.copy()
         every[free] = x
-        return every[: len(log_sigma)], every[len(log_sigma) :]
+        return every
 
     def objective(x: Array) -> tuple[float, Array]:
-        value, by_sigma, by_delta = evidence.value_and_gradient(*full(x))
+        every = full(x)
+        value, by_sigma, by_delta = evidence.value_and_gradient(every[:n], every[n:])
         return -value, -np.concatenate([by_sigma, by_delta])[free]
 
-    bounds = [(v - np.log(factor), v + np.log(factor)) for v in start[free]]
-    shifts: Sequence[float] = (0.0, -1.0, 1.0)[:n_starts] if free_noise else (0.0,)
-    for shift in shifts:
+    for shift in starts if np.any(free_noise) else (0.0,):
         first = start.copy()
-        first[: len(log_sigma)] += shift * np.log(10.0) * free_noise
-        found = minimize(objective, first[free], jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60})
+        first[:n] += shift * np.log(10.0) * free_noise
+        found = minimize(
+            objective,
+            np.clip(first[free], low, high),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=list(zip(low, high, strict=True)),
+            options={"maxiter": max_iterations},
+        )
         if -found.fun > best_value:
-            best_value = float(-found.fun)
-            best = start.copy()
-            best[free] = found.x
-    return best[: len(log_sigma)], best[len(log_sigma) :], best_value
+            best, best_value = full(found.x), float(-found.fun)
+    return best[:n], best[n:], best_value
 
 
 def _symmetric(lower: Array) -> Array:

@@ -99,12 +99,21 @@ class Labels:
         eV/Å³, Voigt order.
     config_type : str
         ``info["config_type"]``, or "".
+    energy_sigma : float or None
+        Noise of this frame's total energy, eV; None: what `Noise` says.
+    forces_sigma : ndarray of shape (n_atoms, 3) or None
+        Noise of each component, eV/Å; NaN: what `Noise` says, infinite: the component is left out.
+    stress_sigma : ndarray of shape (6,) or None
+        Noise of each component, eV/Å³; NaN and infinite as for forces.
     """
 
     energy: float | None
     forces: Array | None
     stress: Array | None
     config_type: str
+    energy_sigma: float | None = None
+    forces_sigma: Array | None = None
+    stress_sigma: Array | None = None
 
 
 def config_type_of(atoms: Atoms) -> str:
@@ -113,7 +122,12 @@ def config_type_of(atoms: Atoms) -> str:
 
 
 def labels_of(atoms: Atoms, frame: int, energy: float | None = None) -> Labels:
-    """Labels of a frame as `ase.io.read` leaves them, checked.
+    """Labels of a frame as `ase.io.read` leaves them, with their noise where the frame has its own, checked.
+
+    Keys of the noise (standard deviations, absolute, as GAP users know them; the finer one counts): in ``info``
+    ``energy_sigma`` (eV, of the total energy), ``force_sigma``, ``stress_sigma`` (one number, or one per component) or
+    ``virial_sigma`` and ``virial_component_sigma`` (eV, divided by the volume), ``stress_mask`` (true: leave this component
+    out); in ``arrays`` ``force_atom_sigma``, ``force_component_sigma``, ``force_mask`` (true: leave this atom out).
 
     Parameters
     ----------
@@ -131,29 +145,87 @@ def labels_of(atoms: Atoms, frame: int, energy: float | None = None) -> Labels:
     Raises
     ------
     InvalidLabelError
-        If a label is not finite or has the wrong shape.
+        If a label is not finite, or a label or its noise has the wrong shape or sign.
     """
     results: dict[str, Any] = atoms.calc.results if isinstance(atoms.calc, Calculator) else {}
     value = results.get("energy") if energy is None else energy
+    energy_sigma = forces_sigma = stress_sigma = None
     if value is not None:
         value = float(_finite("energy", np.asarray(value, float), (), frame))
+        energy_sigma = _energy_sigma(atoms, frame)
     forces = results.get("forces")
     if forces is not None:
-        forces = _finite("forces", np.asarray(forces, float), (len(atoms), 3), frame)
+        forces_sigma = _forces_sigma(atoms, frame)
+        forces = _finite("forces", np.asarray(forces, float), (len(atoms), 3), frame, forces_sigma)
     stress = results.get("stress")
+    if not atoms.pbc.any() or atoms.cell.rank < 3:
+        stress = None  # no volume, no stress
     if stress is not None:
         stress = np.asarray(stress, float)
         if stress.shape in ((3, 3), (9,)):
             stress = voigt(stress.reshape(3, 3))
-        stress = _finite("stress", stress, (6,), frame)
-        if not atoms.pbc.any() or atoms.cell.rank < 3:
-            stress = None  # no volume, no stress
-    return Labels(value, forces, stress, config_type_of(atoms))
+        stress_sigma = _stress_sigma(atoms, frame)
+        stress = _finite("stress", stress, (6,), frame, stress_sigma)
+    return Labels(value, forces, stress, config_type_of(atoms), energy_sigma, forces_sigma, stress_sigma)
 
 
-def _finite(name: str, value: Array, shape: tuple[int, ...], frame: int) -> Array:
+def _energy_sigma(atoms: Atoms, frame: int) -> float | None:
+    sigma = _sigma(atoms.info, "energy_sigma", (1,), frame)
+    return None if sigma is None else float(sigma[0])
+
+
+def _forces_sigma(atoms: Atoms, frame: int) -> Array | None:
+    shape = (len(atoms), 3)
+    sigma = _sigma(atoms.info, "force_sigma", (1, 1), frame)
+    for key, columns in (("force_atom_sigma", 1), ("force_component_sigma", 3)):
+        finer = _sigma(atoms.arrays, key, (len(atoms), columns), frame)
+        sigma = sigma if finer is None else finer
+    mask = atoms.arrays.get("force_mask")
+    if mask is not None:
+        sigma = np.full(shape, np.nan) if sigma is None else np.broadcast_to(sigma, shape)
+        sigma = np.where(np.asarray(mask, bool).reshape(-1, 1), np.inf, sigma)
+    return None if sigma is None else np.array(np.broadcast_to(sigma, shape))
+
+
+def _stress_sigma(atoms: Atoms, frame: int) -> Array | None:
+    sigma = _sigma(atoms.info, "virial_sigma", (1,), frame)
+    components = _sigma(atoms.info, "virial_component_sigma", (3, 3), frame)
+    sigma = sigma if components is None else voigt(components)
+    sigma = None if sigma is None else sigma / atoms.get_volume()
+    of_stress = _sigma(atoms.info, "stress_sigma", (6,) if np.size(atoms.info.get("stress_sigma")) > 1 else (1,), frame)
+    sigma = sigma if of_stress is None else of_stress
+    mask = atoms.info.get("stress_mask")
+    if mask is not None:
+        if np.size(mask) != 6:
+            raise InvalidLabelError(
+                f"`stress_mask` must have 6 elements (xx yy zz yz xz xy); got {np.size(mask)} in frame {frame}. Correct it."
+            )
+        sigma = np.where(np.asarray(mask, bool).reshape(6), np.inf, np.nan if sigma is None else sigma)
+    return None if sigma is None else np.array(np.broadcast_to(sigma, (6,)))
+
+
+def _sigma(place: Mapping[str, Any], key: str, shape: tuple[int, ...], frame: int) -> Array | None:
+    """A noise of its own that a frame carries, None if it has none."""
+    if place.get(key) is None:
+        return None
+    value = np.asarray(place[key], float)
+    if value.size != np.prod(shape):
+        raise InvalidLabelError(
+            f"`{key}` must have {int(np.prod(shape))} elements; got shape {value.shape} in frame {frame}. Correct it."
+        )
+    if np.isnan(value).any() or (value <= 0.0).any():
+        raise InvalidLabelError(
+            f"`{key}` must be above 0; got {value.min()} in frame {frame}. It is a standard deviation; inf leaves a label out."
+        )
+    return value.reshape(shape)
+
+
+def _finite(name: str, value: Array, shape: tuple[int, ...], frame: int, sigma: Array | None = None) -> Array:
+    """The label if it is finite; components of infinite noise are left out of a fit, whatever they hold."""
     if value.shape != shape:
         raise InvalidLabelError(f"`{name}` must have shape {shape}; got {value.shape} in frame {frame}. Correct the label.")
+    if sigma is not None:
+        value = np.where(np.isinf(sigma), 0.0, value)
     if not np.isfinite(value).all():
         raise InvalidLabelError(
             f"`{name}` must be finite; got {value[~np.isfinite(value)][0]} in frame {frame}. "

@@ -49,31 +49,47 @@ class RowFactor:
         Upper triangular, Fortran order; its last column belongs to the targets.
     n_rows : int
         Rows folded in so far.
+    log_divisors : float
+        Sum of the logarithms of what the labels were divided by before they were folded (√N, a noise of their own): the
+        density of the labels themselves needs it.
+    unexplained : ndarray of shape (n_terms,) or float
+        Sum over the rows of the prior variance that the sparse points of each term do not explain, at unit delta; 0 where
+        nobody needs it (all approximations but VFE).
     """
 
     def __init__(self, n_sparse: int) -> None:
         self.triangle: Array = np.zeros((n_sparse + 1, n_sparse + 1), order="F")
         self.n_rows = 0
+        self.log_divisors = 0.0
+        self.unexplained: Array | float = 0.0
 
     @classmethod
-    def from_triangle(cls, triangle: Array, n_rows: int) -> RowFactor:
+    def from_triangle(
+        cls, triangle: Array, n_rows: int, log_divisors: float = 0.0, unexplained: Array | float = 0.0
+    ) -> RowFactor:
         """Wrap a triangle that is known already, e.g. from a file."""
         factor = cls(len(triangle) - 1)
         factor.triangle = np.asfortranarray(triangle)
         factor.n_rows = n_rows
+        factor.log_divisors, factor.unexplained = log_divisors, unexplained
         return factor
 
-    def fold(self, rows: Array, target: Array) -> None:
-        """Add rows: ``rows`` of shape (n, n_sparse) and ``target`` of shape (n, 1)."""
+    def fold(self, rows: Array, target: Array, *, log_divisors: float = 0.0, unexplained: Array | float = 0.0) -> None:
+        """Add rows: ``rows`` of shape (n, n_sparse) and ``target`` of shape (n, 1); the rest as the attributes."""
         if len(rows):
             self._absorb(np.asfortranarray(np.hstack([rows, target])), triangular=False)
-            self.n_rows += len(rows)
+            self._count(len(rows), log_divisors, unexplained)
 
     def merge(self, other: RowFactor) -> None:
         """Add the rows of another factor."""
         if other.n_rows:
             self._absorb(other.triangle.copy(order="F"), triangular=True)
-            self.n_rows += other.n_rows
+            self._count(other.n_rows, other.log_divisors, other.unexplained)
+
+    def _count(self, n_rows: int, log_divisors: float, unexplained: Array | float) -> None:
+        self.n_rows += n_rows
+        self.log_divisors += log_divisors
+        self.unexplained = self.unexplained + unexplained
 
     def _absorb(self, block: Array, *, triangular: bool) -> None:
         size = self.triangle.shape[0]

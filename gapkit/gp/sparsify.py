@@ -2,19 +2,87 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+from sklearn.cluster import MiniBatchKMeans
 
-from .._validation import check_choice
+from .._validation import check_choice, check_integer, describe
+from ..exceptions import NumericalWarning
+from ..kernels import Kernel
+from .design import pivoted_cholesky
 
-__all__ = ["SELECTIONS", "distinct", "select_points", "share_points"]
+__all__ = [
+    "SELECTIONS",
+    "check_selection",
+    "distinct",
+    "select_points",
+    "selection_of_groups",
+    "share_points",
+]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
-SELECTIONS = ("auto", "cur", "fps", "uniform")
+SELECTIONS = ("auto", "cholesky", "cur", "fps", "kmeans", "leverage", "random", "uniform")
 _FEW = 3  # up to so many features a grid covers the space
 _SAME = 1e-8  # feature vectors whose elements differ by less are one environment
+_BATCH = 4096  # candidates in a step of k-means
+
+
+def check_selection(selection: Any) -> None:
+    """Raise ValueError or TypeError unless ``selection`` is a method, indices, or a mapping of groups to those."""
+    if isinstance(selection, str):
+        check_choice("selection", selection, SELECTIONS)
+    elif isinstance(selection, Mapping):
+        for group, chosen in selection.items():
+            if not isinstance(group, str) or isinstance(chosen, Mapping):
+                raise TypeError(describe("selection", "a method or list of indices for each name of a group", dict(selection)))
+            check_selection(chosen)
+    elif isinstance(selection, (Sequence, np.ndarray)) and len(selection):
+        for k in selection:
+            check_integer("selection", k, at_least=0, remedy="Indices of environments count from 0.")
+    else:
+        rule = "one of " + ", ".join(map(repr, SELECTIONS)) + ", a list of indices, or a dict of these by group"
+        raise TypeError(describe("selection", rule, selection))
+
+
+def selection_of_groups(name: str, selection: Any, groups: Sequence[str]) -> list[str | Index]:
+    """Method or indices (ascending, each once) of every group; "auto" for those that a mapping leaves out.
+
+    Indices that are not in a mapping count the environments of all groups together: every group gets them.
+
+    Raises
+    ------
+    ValueError
+        If a mapping names a group that does not exist.
+    """
+    if not isinstance(selection, Mapping):
+        return [_each_once(name, selection)] * len(groups)
+    unknown = sorted(set(selection) - set(groups))
+    if unknown:
+        raise ValueError(
+            f"`selection` of term {name!r} must name groups among {list(groups)}; got {unknown}. Correct the keys."
+        )
+    return [_each_once(name, selection.get(group, "auto")) for group in groups]
+
+
+def _each_once(name: str, chosen: Any) -> str | Index:
+    if isinstance(chosen, str):
+        return chosen
+    indices = np.unique(np.asarray(chosen, np.int64))
+    if len(indices) < len(chosen):
+        warnings.warn(
+            f"`selection` of term {name!r} repeats {len(chosen) - len(indices)} of {len(chosen)} indices; each environment is "
+            "taken once.",
+            NumericalWarning,
+            stacklevel=5,
+        )
+    return indices
 
 
 def share_points(n_total: int, counts: NDArray[np.int64], at_least: int = 10) -> list[int]:
@@ -71,23 +139,25 @@ def distinct(values: Array) -> Index:
     return np.sort(np.array(kept, dtype=np.int64))
 
 
-def select_points(method: str, values: Array, n_points: int, rng: np.random.Generator) -> Index:
+def select_points(method: str, values: Array, n_points: int, rng: np.random.Generator, kernel: Kernel) -> Index:
     """Choose ``n_points`` of the candidates.
 
     Parameters
     ----------
-    method : {"auto", "cur", "fps", "uniform"}
-        Leverage scores, farthest points, or a grid; "auto": a grid for up to three features, else leverage scores.
+    method : str
+        One of `SELECTIONS`; "auto" is a grid for up to three features, else leverage scores (CUR).
     values : ndarray of shape (n_candidates, n_features)
         Distinct feature vectors.
     n_points : int
-        How many to choose, at most n_candidates.
+        How many to choose.
     rng : numpy.random.Generator
         Source of randomness.
+    kernel : Kernel
+        Covariance of the candidates, for "cholesky" and "leverage".
 
     Returns
     -------
-    ndarray of int of shape (n_points,)
+    ndarray of int of shape (min(n_points, n_candidates),)
         Ascending.
     """
     check_choice("selection", method, SELECTIONS)
@@ -95,7 +165,109 @@ def select_points(method: str, values: Array, n_points: int, rng: np.random.Gene
         return np.arange(len(values))
     if method == "auto":
         method = "uniform" if values.shape[1] <= _FEW else "cur"
-    return np.sort({"cur": _cur, "fps": _farthest, "uniform": _grid}[method](values, n_points, rng))
+    if method in ("cholesky", "leverage"):
+        of_kernel = {"cholesky": _largest_variance, "leverage": _leverage}[method]
+        return np.sort(of_kernel(kernel, values, n_points, rng))
+    of_values = {"cur": _cur, "fps": _farthest, "kmeans": _kmeans, "random": _random, "uniform": _grid}[method]
+    return np.sort(of_values(values, n_points, rng))
+
+
+def _random(values: Array, n_points: int, rng: np.random.Generator) -> Index:
+    """Each candidate with the same probability, as QUIP's ``random``."""
+    return rng.choice(len(values), n_points, replace=False)
+
+
+def _kmeans(values: Array, n_points: int, rng: np.random.Generator) -> Index:
+    """The candidate nearest the centre of each cluster of k-means, as QUIP's ``kmeans``; here in mini-batches.
+
+    Should a cluster be empty, the candidate farthest from the centre of its own stands for it.
+    """
+    # the centres do not depend on the number of threads, unlike those of KMeans, which sums over threads
+    clusters = MiniBatchKMeans(n_points, batch_size=_BATCH, n_init=1, random_state=int(rng.integers(2**31))).fit(values)
+    off_centre = np.sum((values - clusters.cluster_centers_[clusters.labels_]) ** 2, axis=1)
+    order = np.lexsort((off_centre, clusters.labels_))
+    nearest = order[np.diff(clusters.labels_[order], prepend=-1) != 0]
+    others = np.setdiff1d(np.arange(len(values)), nearest)
+    farthest = others[np.argsort(-off_centre[others], kind="stable")]
+    return np.concatenate([nearest, farthest[: n_points - len(nearest)]])
+
+
+def _largest_variance(kernel: Kernel, values: Array, n_points: int, rng: np.random.Generator) -> Index:
+    """Each point the one whose energy the points before it leave most uncertain; see `_greedy_cholesky`.
+
+    ``rng`` is not needed; where all prior variances are equal, the first point is the first candidate.  Once rounding
+    is all that is left, any others are taken: the model drops and counts them.
+    """
+    pivots, _ = _greedy_cholesky(kernel, values, n_points)
+    others = np.setdiff1d(np.arange(len(values)), pivots)
+    return np.concatenate([pivots, others[: n_points - len(pivots)]])
+
+
+def _leverage(kernel: Kernel, values: Array, n_points: int, rng: np.random.Generator) -> Index:
+    """Candidates drawn by their ridge leverage scores l_i = [K (K + lambda)⁻¹]_ii, without replacement.
+
+    lambda makes the scores sum to ``n_points``, so that l_i is about the probability of candidate i; if K has no more than
+    that many directions, lambda is rounding.  For K stand its projection on 2 n_points random candidates (Nyström), and the
+    diagonal of what that leaves.
+
+    A. Alaoui, M. W. Mahoney, Adv. Neural Inf. Process. Syst. 28, 775 (2015), definition 1.
+    """
+    landmarks = np.sort(rng.choice(len(values), min(2 * n_points, len(values)), replace=False))
+    scores = _ridge_leverage(kernel, values, landmarks, n_points)
+    return rng.choice(len(values), n_points, replace=False, p=scores / scores.sum())
+
+
+def _ridge_leverage(kernel: Kernel, values: Array, landmarks: Index, n_points: int) -> Array:
+    """Ridge leverage score of each candidate; they sum to ``n_points`` or to the rank of K, whichever is smaller."""
+    values = _centred(kernel, values)
+    index, lower = pivoted_cholesky(kernel(values[landmarks]))
+    factor = solve_triangular(lower, kernel(values[landmarks[index]], values), lower=True)  # K ≈ factor.T @ factor
+    variances = kernel.diag(values)
+    residual = variances - np.einsum("rn,rn->n", factor, factor)
+    # what the projection leaves of the variances stays on the diagonal, so that no candidate is out of the question
+    residual[residual < len(values) * np.finfo(float).eps * variances.max()] = 0.0
+    eigenvalues, vectors = np.linalg.eigh(factor @ factor.T)
+    spectrum = np.maximum(np.concatenate([eigenvalues, residual]), 0.0)
+    low, high = np.finfo(float).eps * spectrum.max(), spectrum.sum() / n_points  # between them the sum falls below n_points
+    for _ in range(60):  # bisection of log(lambda)
+        ridge = np.sqrt(low * high)
+        low, high = (low, ridge) if np.sum(spectrum / (spectrum + ridge)) < n_points else (ridge, high)
+    shares = (vectors / np.sqrt(np.maximum(eigenvalues, 0.0) + ridge)).T @ factor
+    scores: Array = np.einsum("rn,rn->n", shares, shares) + residual / (residual + ridge)
+    return scores
+
+
+def _greedy_cholesky(kernel: Kernel, values: Array, rank: int) -> tuple[Index, Array]:
+    """Pivoted Cholesky factor of the kernel matrix of all candidates, from one of its columns at a time.
+
+    Every pivot is the candidate with the largest diagonal element left, which is its prior variance given the pivots before.
+    Memory is that of the factor.  Stops early where n ε of the largest variance is left, which is rounding.
+
+    Returns
+    -------
+    pivots : ndarray of shape (rank,)
+    factor : ndarray of shape (rank, n_candidates)
+        K ≈ ``factor.T @ factor``, exact for the rows and columns of the pivots.
+    """
+    values = _centred(kernel, values)
+    squares = np.einsum("nf,nf->n", values, values)[:, None]
+    residual = kernel.diag(values)
+    rank, smallest = min(rank, len(values)), len(values) * np.finfo(float).eps * residual.max()
+    pivots, factor = np.empty(rank, np.int64), np.empty((rank, len(values)))
+    for k in range(rank):
+        p = pivots[k] = np.argmax(residual)
+        if residual[p] <= smallest:
+            return pivots[:k], factor[:k]
+        column = kernel.of_products(values @ values[p][:, None], squares, squares[p][None, :])[:, 0]
+        factor[k] = (column - factor[:k, p] @ factor[:k]) / np.sqrt(residual[p])
+        residual = np.maximum(residual - factor[k] ** 2, 0.0)
+        residual[p] = 0.0
+    return pivots, factor
+
+
+def _centred(kernel: Kernel, values: Array) -> Array:
+    """Candidates as a stationary kernel sees them best: (x - s)² is taken from products, and long vectors lose its digits."""
+    return values - values.mean(axis=0) if kernel.is_stationary() else values
 
 
 def _cur(values: Array, n_points: int, rng: np.random.Generator) -> Index:

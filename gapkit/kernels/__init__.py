@@ -2,6 +2,6 @@
 
 from .base import KERNELS, Constant, Kernel, Product, Sum
 from .dot_product import DotProduct
-from .stationary import RBF
+from .stationary import RBF, Matern, PiecewisePolynomial
 
-__all__ = ["KERNELS", "RBF", "Constant", "DotProduct", "Kernel", "Product", "Sum"]
+__all__ = ["KERNELS", "RBF", "Constant", "DotProduct", "Kernel", "Matern", "PiecewisePolynomial", "Product", "Sum"]

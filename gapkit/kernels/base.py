@@ -42,10 +42,14 @@ class Kernel(SklearnKernel):  # type: ignore[misc]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        KERNELS[cls.__name__] = cls
+        if not cls.__name__.startswith("_"):
+            KERNELS[cls.__name__] = cls
 
     def check_parameters(self) -> None:
         """Raise ValueError or TypeError if a parameter is out of its range."""
+
+    def check_features(self, n_features: int) -> None:
+        """Raise ValueError if the kernel is not positive definite for so many features; most are for any number."""
 
     @abstractmethod
     def of_products(self, xs: Array, xx: Array, ss: Array) -> Array:
@@ -253,6 +257,11 @@ class _Pair(Kernel):
         """Raise ValueError or TypeError if a parameter is out of its range."""
         self.k1.check_parameters()
         self.k2.check_parameters()
+
+    def check_features(self, n_features: int) -> None:
+        """Raise ValueError if a kernel is not positive definite for so many features."""
+        self.k1.check_features(n_features)
+        self.k2.check_features(n_features)
 
     def is_stationary(self) -> bool:
         """Whether k depends on x - s alone."""

@@ -1,14 +1,19 @@
 """The model: terms, atomic energies, fitting, prediction, files."""
 
 from .automatic import RECIPES, automatic_noise, automatic_terms
+from .baseline import Baseline
 from .fitting import collect_labels
 from .loading import load, save
-from .prediction import Potential, Prediction
+from .potential import Potential
+from .prediction import Prediction
 from .regressor import GAPRegressor
+from .repulsion import ZBL
 from .terms import Term
 
 __all__ = [
     "RECIPES",
+    "ZBL",
+    "Baseline",
     "GAPRegressor",
     "Potential",
     "Prediction",

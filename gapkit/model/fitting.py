@@ -1,4 +1,4 @@
-"""The two streamed passes of a fit: choose sparse points, then fold the rows of every label into triangular factors."""
+"""The first streamed pass of a fit: labels, and sparse points chosen from the environments of the training set."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from sklearn.base import clone
 
 from ..descriptors import Descriptor
 from ..exceptions import InvalidLabelError, LabelWarning, NumericalWarning
-from ..gp.design import SparseTerm, kernel_rows, targets, whiten
-from ..gp.observations import KINDS, Labels, Noise, labels_of
-from ..gp.posterior import RowFactor, SparsePosterior
-from ..gp.sparsify import distinct, select_points, share_points
+from ..gp.design import SparseTerm, greedy_residual
+from ..gp.observations import Labels, labels_of
+from ..gp.sparsify import distinct, select_points, selection_of_groups, share_points
 from ..neighbors import NeighborList
-from .baseline import AtomicEnergies
+from .conflicts import warn_of_conflicts
 from .progress import track
 from .terms import Term
 
-__all__ = ["choose_terms", "chunks_of_frames", "coefficients_of", "collect_labels", "fold_rows", "solve"]
+__all__ = ["CHUNK_ATOMS", "choose_terms", "chunks_of_frames", "collect_labels", "grow_terms"]
 
 Array = NDArray[np.float64]
+Selection = list[str | NDArray[np.int64]]
 
 CHUNK_ATOMS = 256  # rows of a chunk: at most about 3 * CHUNK_ATOMS force components are held at a time
 _POOL = 20  # candidates kept per sparse point
@@ -33,7 +33,7 @@ _SMALLEST_SCALE = 1e-8  # of a feature that does not vary, as in QUIP
 
 
 def collect_labels(frames: Sequence[Atoms], energies: Sequence[float] | None = None) -> list[Labels]:
-    """Labels of all frames, checked; warn once about frames that have only some.
+    """Labels of all frames, checked; warn once about frames that have only some, and about labels that contradict others.
 
     Parameters
     ----------
@@ -69,6 +69,7 @@ def collect_labels(frames: Sequence[Atoms], energies: Sequence[float] | None = N
             LabelWarning,
             stacklevel=3,
         )
+    warn_of_conflicts(frames, labels)
     return labels
 
 
@@ -86,15 +87,21 @@ def chunks_of_frames(frames: Sequence[Atoms], max_atoms: int = CHUNK_ATOMS) -> I
 
 @dataclass
 class _Pool:
-    """A uniform sample of the environments of one group (the last column: their weights), however they arrive in chunks."""
+    """A uniform sample of the environments of one group (the last column: their weights), however they arrive in chunks.
+
+    With ``given`` indices, it takes these environments and samples none.
+    """
 
     capacity: int
+    given: NDArray[np.int64] | None = None
     rank: Array = field(default_factory=lambda: np.empty(0))
     values: list[Array] = field(default_factory=list)
     seen: int = 0
     lowest: Array | float = np.inf
     highest: Array | float = -np.inf
     moments: Array | float = 0.0
+    taken: list[Array] = field(default_factory=list)
+    numbered: int = 0
 
     def add(self, values: Array, rank: Array) -> None:
         """Keep the environments with the lowest random ``rank``, in order of arrival."""
@@ -107,6 +114,12 @@ class _Pool:
         self.values.append(values)
         if len(self.rank) > 2 * self.capacity:
             self.prune()
+
+    def take(self, values: Array, number: NDArray[np.int64], numbered: int) -> None:
+        """Keep the environments whose ``number`` is given; ``numbered`` of them have been counted so far."""
+        if self.given is not None:
+            self.taken.append(values[np.isin(number, self.given)])
+            self.numbered = numbered
 
     def spread(self, kind: str) -> Array:
         """Range or standard deviation of each feature over all environments seen."""
@@ -152,9 +165,11 @@ def choose_terms(
     for (name, term), seed in zip(named_terms, seeds, strict=True):
         rng = np.random.default_rng(seed)
         descriptor = clone(term.descriptor).fit(frames)
-        pools = _sample(descriptor, term, frames, rng, f"environments of {name}", show)
+        term.kernel.check_features(descriptor.n_features)
+        selection = selection_of_groups(name, term.selection, descriptor.group_names_)
+        pools = _sample(descriptor, term, selection, frames, rng, f"environments of {name}", show)
         scales = _scales(name, term, descriptor, pools)
-        points, weights = _choose(name, term, descriptor, pools, scales, rng)
+        points, weights = _choose(name, term, descriptor, selection, pools, scales, rng)
         sparse, dropped = SparseTerm.build(
             descriptor, clone(term.kernel), float(term.delta), points, column, weights=weights, scales=scales
         )
@@ -171,20 +186,35 @@ def choose_terms(
 
 
 def _sample(
-    descriptor: Descriptor, term: Term, frames: Sequence[Atoms], rng: np.random.Generator, title: str, show: bool
+    descriptor: Descriptor,
+    term: Term,
+    selection: Selection,
+    frames: Sequence[Atoms],
+    rng: np.random.Generator,
+    title: str,
+    show: bool,
 ) -> list[_Pool]:
-    """First pass: a sample of the environments of each group."""
+    """First pass: of each group, a sample of the environments or those whose indices are given."""
     n = sum(term.n_sparse.values()) if isinstance(term.n_sparse, Mapping) else term.n_sparse
-    pools = [_Pool(_POOL * n) for _ in descriptor.group_names_]
+    pools = [_Pool(_POOL * n) if isinstance(chosen, str) else _Pool(0, chosen) for chosen in selection]
+    by_group = isinstance(term.selection, Mapping)
+    counted = np.zeros(len(pools), np.int64)  # environments of each group in the chunks before
     chunks = list(chunks_of_frames(frames))
     for start, chunk in track(chunks, title, len(chunks), show=show):
         neighbors = NeighborList.from_atoms(chunk, descriptor.neighbor_range, first_frame=start)
         features = descriptor.compute(neighbors)
         rank = rng.random(len(features.values))
         weights = features.weights_or_ones
+        rows = np.column_stack([features.values, weights])
         for group, pool in enumerate(pools):
-            members = (features.groups == group) & (weights >= _SMALLEST_WEIGHT)
-            pool.add(np.column_stack([features.values[members], weights[members]]), rank[members])
+            own = np.flatnonzero(features.groups == group)
+            members = own[weights[own] >= _SMALLEST_WEIGHT]
+            pool.add(rows[members], rank[members])
+            if by_group:
+                pool.take(rows[own], counted[group] + np.arange(len(own)), int(counted[group]) + len(own))
+            else:
+                pool.take(rows[own], counted.sum() + own, int(counted.sum()) + len(rows))
+        counted += np.bincount(features.groups, minlength=len(pools))
     return pools
 
 
@@ -208,6 +238,7 @@ def _choose(
     name: str,
     term: Term,
     descriptor: Descriptor,
+    selection: Selection,
     pools: Sequence[_Pool],
     scales: Sequence[Array] | None,
     rng: np.random.Generator,
@@ -216,6 +247,7 @@ def _choose(
     candidates = [pool.prune() for pool in pools]
     candidates = [values[distinct(values[:, :-1])] for values in candidates]
     counts = np.array([len(values) for values in candidates])
+    free = [pool.given is None for pool in pools]  # to be chosen
     if isinstance(term.n_sparse, Mapping):
         unknown = sorted(set(term.n_sparse) - set(descriptor.group_names_))
         if unknown:
@@ -223,10 +255,10 @@ def _choose(
                 f"`n_sparse` of term {name!r} must name groups among {descriptor.group_names_}; got {unknown}. "
                 "Correct the keys."
             )
-        wanted = [int(term.n_sparse.get(group, 0)) for group in descriptor.group_names_]
+        wanted = [int(term.n_sparse.get(g, 0)) if f else 0 for g, f in zip(descriptor.group_names_, free, strict=True)]
         shares = [min(w, int(c)) for w, c in zip(wanted, counts, strict=True)]
     else:
-        wanted = [int(term.n_sparse)]
+        wanted = [int(term.n_sparse)] if any(free) else []
         shares = share_points(int(term.n_sparse), np.minimum(counts, [pool.seen for pool in pools]))
     if sum(shares) < sum(wanted):
         warnings.warn(
@@ -236,108 +268,89 @@ def _choose(
             stacklevel=4,
         )
     points, weights = [], []
-    for group, (rows, share) in enumerate(zip(candidates, shares, strict=True)):
-        values = rows[:, :-1] if scales is None else rows[:, :-1] / scales[group]
-        chosen = select_points(term.selection, values, share, rng) if share else np.arange(0)
-        points.append(np.ascontiguousarray(rows[chosen, :-1]))
-        weights.append(rows[chosen, -1])
+    for group, (rows, share, method) in enumerate(zip(candidates, shares, selection, strict=True)):
+        if isinstance(method, str):
+            values = rows[:, :-1] if scales is None else rows[:, :-1] / scales[group]
+            chosen = rows[select_points(method, values, share, rng, term.kernel)] if share else rows[:0]
+        else:
+            chosen = _given(name, pools[group])
+        points.append(np.ascontiguousarray(chosen[:, :-1]))
+        weights.append(chosen[:, -1])
     return points, weights
 
 
-def fold_rows(
-    terms: Sequence[SparseTerm],
-    frames: Sequence[Atoms],
-    labels: Sequence[Labels],
-    e0: AtomicEnergies,
-    noise: Noise,
-    *,
-    show: bool = False,
-    max_atoms: int = CHUNK_ATOMS,
-) -> dict[str, RowFactor]:
-    """Second pass: fold the whitened rows of all labels into one factor per row group ("forces", "energy:liquid", ...).
+def _given(name: str, pool: _Pool) -> Array:
+    """The environments whose indices were given, checked."""
+    if pool.given is not None and pool.given[-1] >= pool.numbered:
+        raise ValueError(
+            f"`selection` of term {name!r} must hold indices below {pool.numbered}, the number of environments; got "
+            f"{pool.given[-1]}. They count from 0."
+        )
+    rows = np.concatenate(pool.taken)
+    if (rows[:, -1] <= 0.0).any():
+        raise ValueError(
+            f"`selection` of term {name!r} must not hold environments at the cutoff, which have no energy; got "
+            f"{int((rows[:, -1] <= 0.0).sum())} of them. Remove these indices."
+        )
+    return rows
+
+
+def grow_terms(
+    named_terms: Sequence[tuple[str, Term]], terms: Sequence[SparseTerm], frames: Sequence[Atoms], n_more: int
+) -> list[SparseTerm]:
+    """Add sparse points from new structures: those of which the present ones leave the largest prior variance, one by one.
 
     Parameters
     ----------
+    named_terms : sequence of (str, Term)
+        The model.
     terms : sequence of SparseTerm
-        The model with its sparse points.
-    frames, labels : sequences
-        Training structures and their labels.
-    e0 : dict of int to float
-        Energies of isolated atoms, subtracted from the energies.
-    noise : Noise
-        Decides which configuration types have a row group of their own.
-    show : bool, default False
-        Whether to show a progress bar.
-    max_atoms : int
-        Size of a chunk.
+        The same with sparse points.
+    frames : sequence of ase.Atoms
+        New structures.
+    n_more : int
+        How many points are added to all terms together.
 
     Returns
     -------
-    dict of str to RowFactor
+    list of SparseTerm
+        Fewer points are added where the rest is determined by those before; a warning counts them.
     """
-    n_sparse = sum(term.n_points for term in terms)
-    neighbor_range = max(term.descriptor.neighbor_range for term in terms)
-    factors: dict[str, RowFactor] = {}
-    for noise_class in noise.classes():
-        members = [k for k, y in enumerate(labels) if noise.class_of(y.config_type) == noise_class]
-        chunks = list(chunks_of_frames([frames[k] for k in members], max_atoms))
-        for start, chunk in track(chunks, f"rows {noise_class}".strip(), len(chunks), show=show):
-            numbers = members[start : start + len(chunk)]
-            neighbors = NeighborList.from_atoms(chunk, neighbor_range, first_frame=numbers[0])
-            chunk_labels = [_without_e0(labels[k], frames[k], e0) for k in numbers]
-            rows, y = kernel_rows(terms, neighbors, chunk_labels), targets(neighbors, chunk_labels)
-            for kind in KINDS:
-                block = getattr(rows, kind)
-                if len(block):
-                    name = f"{kind}:{noise_class}"
-                    factors.setdefault(name, RowFactor(n_sparse)).fold(whiten(terms, block), getattr(y, kind))
-    return factors
+    picks: list[tuple[float, int, int, Array, float]] = []  # variance left (eV²), term, group, features, weight
+    for t, term in enumerate(terms):
+        for group, (values, weights) in enumerate(_environments(term.descriptor, frames)):
+            variance, order = greedy_residual(term, group, values, weights, n_more)
+            picks += [(term.delta**2 * v, t, group, values[k], weights[k]) for v, k in zip(variance, order, strict=True)]
+    chosen = sorted(picks, key=lambda pick: -pick[0])[:n_more]
+    if len(chosen) < n_more:
+        warnings.warn(
+            f"Of {n_more} sparse points to be added {len(chosen)} were: the others are determined by them to rounding.",
+            NumericalWarning,
+            stacklevel=3,
+        )
+    result, column = [], 0
+    for t, ((_, term), old) in enumerate(zip(named_terms, terms, strict=True)):
+        points, of_points = list(old.points), list(old.weights)
+        for group in range(len(points)):
+            new = [pick for pick in chosen if pick[1:3] == (t, group)]
+            if new:
+                points[group] = np.vstack([points[group], *(pick[3] for pick in new)])
+                of_points[group] = np.append(of_points[group], [pick[4] for pick in new])
+        sparse, _ = SparseTerm.build(
+            old.descriptor, clone(term.kernel), old.delta, points, column, weights=of_points, scales=old.scales
+        )
+        column += sparse.n_points
+        result.append(sparse)
+    return result
 
 
-def _without_e0(labels: Labels, atoms: Atoms, e0: AtomicEnergies) -> Labels:
-    if labels.energy is None:
-        return labels
-    constant = sum(e0[int(z)] for z in atoms.numbers)
-    return Labels(labels.energy - constant, labels.forces, labels.stress, labels.config_type)
-
-
-def solve(
-    terms: Sequence[SparseTerm], factors: Mapping[str, RowFactor], noise: Noise
-) -> tuple[SparsePosterior, list[list[Array]]]:
-    """Posterior and coefficients of the sparse points for given noise and amplitudes.
-
-    Parameters
-    ----------
-    terms : sequence of SparseTerm
-        The model with its sparse points.
-    factors : mapping of str to RowFactor
-        From `fold_rows`.
-    noise : Noise
-        Standard deviations of the labels.
-
-    Returns
-    -------
-    posterior : SparsePosterior
-    coefficients : list of list of ndarray
-        alpha of each sparse point, per term and group, eV.
-    """
-    classes = noise.classes()
-    sigma = {name: float(getattr(classes[name.partition(":")[2]], name.partition(":")[0])) for name in factors}
-    scale = np.concatenate([np.full(term.n_points, term.delta) for term in terms])
-    posterior = SparsePosterior.from_factors(factors, sigma, scale)
-    return posterior, coefficients_of(terms, posterior)
-
-
-def coefficients_of(terms: Sequence[SparseTerm], posterior: SparsePosterior) -> list[list[Array]]:
-    """alpha = delta L^-T w of each group of each term, eV."""
-    from scipy.linalg import solve_triangular
-
-    return [
-        [
-            term.delta * solve_triangular(factor, posterior.weights[columns], lower=True, trans="T")
-            if factor.size
-            else np.empty(0)
-            for factor, columns in zip(term.cholesky, term.columns, strict=True)
-        ]
-        for term in terms
-    ]
+def _environments(descriptor: Descriptor, frames: Sequence[Atoms]) -> list[tuple[Array, Array]]:
+    """Features and weights of the environments of each group that may become sparse points."""
+    found: list[list[tuple[Array, Array]]] = [[] for _ in descriptor.group_names_]
+    for start, chunk in chunks_of_frames(frames):
+        features = descriptor.compute(NeighborList.from_atoms(chunk, descriptor.neighbor_range, first_frame=start))
+        weights = features.weights_or_ones
+        for group, parts in enumerate(found):
+            members = (features.groups == group) & (weights >= _SMALLEST_WEIGHT)
+            parts.append((features.values[members], weights[members]))
+    return [(np.concatenate([v for v, _ in parts]), np.concatenate([w for _, w in parts])) for parts in found]

@@ -22,7 +22,10 @@ from ..gp.observations import Noise
 from ..gp.posterior import RowFactor, SparsePosterior
 from ..io import read_archive, write_archive
 from ..kernels import KERNELS, Kernel
-from .prediction import Potential
+from .baseline import Baseline
+from .potential import Potential
+from .probes import decode_probes, encode_probes, recognise
+from .repulsion import ZBL, repulsion_of
 from .terms import Term
 
 if TYPE_CHECKING:
@@ -63,7 +66,7 @@ def save(model: GAPRegressor, path: str | Path, *, posterior: bool = True) -> No
     document = {
         "gapkit": __version__,
         "units": {"energy": "eV", "length": "Å", "forces": "eV/Å", "stress": "eV/Å³"},
-        "parameters": _encode(model.explicit()),
+        "parameters": _encode(_without_calculator(model)),
         "terms": terms,
         "e0": {chemical_symbols[z]: energy for z, energy in potential.e0.items()},
         "e0_source": model.e0_source_,
@@ -71,23 +74,39 @@ def save(model: GAPRegressor, path: str | Path, *, posterior: bool = True) -> No
         "table_errors": model.table_errors_,
         "versions": {"numpy": np.__version__, "scipy": scipy.__version__},
     }
+    if isinstance(model.baseline_, Baseline):
+        document["baseline"], of_probes = encode_probes(model.baseline_, model.baseline_probes_)
+        arrays |= of_probes
     if posterior and potential.posterior is not None:
         arrays["posterior_factor"] = _pack(potential.posterior.factor)
         arrays["posterior_weights"] = potential.posterior.weights
         document["misfit"] = potential.posterior.misfit
         document["row_groups"] = {name: factor.n_rows for name, factor in model.factors_.items()}
+        document["row_details"] = {
+            name: {"log_divisors": factor.log_divisors, "unexplained": _encode(factor.unexplained)}
+            for name, factor in model.factors_.items()
+        }
         for k, name in enumerate(model.factors_):
             arrays[f"rows_{k}"] = _pack(model.factors_[name].triangle)
     write_archive(path, document, arrays)
 
 
-def load(path: str | Path) -> GAPRegressor:
+def _without_calculator(model: GAPRegressor) -> GAPRegressor:
+    """The parameters that a file can hold."""
+    explicit = model.explicit()
+    return explicit.set_params(baseline=None) if isinstance(explicit.baseline, Baseline) else explicit
+
+
+def load(path: str | Path, baseline: Any = None) -> GAPRegressor:
     """Read a fitted model; predictions are those of the model that was saved, bit for bit.
 
     Parameters
     ----------
     path : str or Path
         File of `GAPRegressor.save`.
+    baseline : Baseline or ase calculator, optional
+        The calculator that the model was fitted on top of, made again by you; needed if there is one, and verified: it must
+        give the energies of a few training structures that are in the file, to 1e-4 eV/atom.
 
     Returns
     -------
@@ -95,6 +114,8 @@ def load(path: str | Path) -> GAPRegressor:
 
     Raises
     ------
+    BaselineError
+        If the model has a calculator under it and ``baseline`` is missing or gives other energies.
     ModelFormatError
         If the file is not a model, is damaged, or needs a newer gapkit or a descriptor that is not imported.
     """
@@ -129,9 +150,19 @@ def load(path: str | Path) -> GAPRegressor:
             factor = np.ascontiguousarray(_unpack(arrays["posterior_factor"], column))
             posterior = SparsePosterior(factor, arrays["posterior_weights"], float(document["misfit"]))
             for k, (name, n_rows) in enumerate(document["row_groups"].items()):
-                model.factors_[name] = RowFactor.from_triangle(_unpack(arrays[f"rows_{k}"], column + 1), int(n_rows))
+                details = document.get("row_details", {}).get(name, {})
+                model.factors_[name] = RowFactor.from_triangle(
+                    _unpack(arrays[f"rows_{k}"], column + 1),
+                    int(n_rows),
+                    float(details.get("log_divisors", 0.0)),
+                    np.asarray(details.get("unexplained", 0.0), float),
+                )
         e0 = {chemical_symbols.index(symbol): float(energy) for symbol, energy in document["e0"].items()}
-        model.potential_ = Potential(terms, e0, coefficients, posterior)
+        repulsion = repulsion_of(model.baseline)
+        model.potential_ = Potential(terms, e0, coefficients, posterior, model.approximation, repulsion)
+        calculator = document.get("baseline")
+        model.baseline_probes_ = decode_probes(calculator, arrays) if calculator else []
+        model.training_ = model.search_ = None
         model.terms_, model.noise_ = model.named_terms(), model.noise or Noise()
         model.e0_source_ = dict(document["e0_source"])
         model.n_labels_ = dict(document["n_labels"])
@@ -140,6 +171,8 @@ def load(path: str | Path) -> GAPRegressor:
         raise ModelFormatError(
             f"{path} must be a complete gapkit model; {type(error).__name__}: {error}. Fit the model anew."
         ) from error
+    known = recognise(baseline, calculator, model.baseline_probes_, path)
+    model.baseline = model.baseline_ = known or model.baseline  # a ZBL is among the parameters
     return model
 
 
@@ -147,7 +180,8 @@ def _classes() -> dict[str, type]:
     """Every class that a file may name."""
     from .regressor import GAPRegressor
 
-    return {**DESCRIPTORS, **KERNELS, "QuipBasis": QuipBasis, "Term": Term, "Noise": Noise, "GAPRegressor": GAPRegressor}
+    own = (QuipBasis, Term, Noise, ZBL, GAPRegressor)
+    return {**DESCRIPTORS, **KERNELS, **{cls.__name__: cls for cls in own}}
 
 
 def _encode_parts(sparse: SparseTerm) -> dict[str, Any]:
@@ -166,10 +200,10 @@ def _encode(value: Any) -> Any:
         return {"dict": [[_encode(k), _encode(v)] for k, v in value.items()]}
     if isinstance(value, tuple):
         return {"tuple": [_encode(v) for v in value]}
-    if isinstance(value, (list, np.ndarray)):
+    if isinstance(value, list):
         return [_encode(v) for v in value]
-    if isinstance(value, np.generic):
-        return value.item()
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise TypeError(f"Parameters must be numbers, text or gapkit objects to be saved; got {type(value).__name__}.")

@@ -10,16 +10,17 @@ from numpy.typing import NDArray
 
 from ..gp.design import SparseTerm
 from ..gp.posterior import SparsePosterior
-from .baseline import AtomicEnergies
+from .atomic_energies import AtomicEnergies
 from .fast_posterior import FastPosterior
+from .repulsion import Repulsion
 from .tables import Table, tables_of
 
 __all__ = ["APPROXIMATIONS", "Potential"]
 
 Array = NDArray[np.float64]
 
-APPROXIMATIONS = ("sor", "dtc", "fitc", "vfe")
-"""Sparse Gaussian processes.  Their variances differ in one thing: "sor" leaves out what the sparse points do not see."""
+APPROXIMATIONS = ("dtc", "sor", "fitc", "vfe")
+"""Treatments of what the sparse points miss; see `gapkit.GAPRegressor`."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Potential:
         Needed for uncertainties only.
     approximation : {"dtc", "sor", "fitc", "vfe"}, default "dtc"
         Sparse Gaussian process that the posterior belongs to.
+    repulsion : Repulsion or None
+        Of nuclei at distances below those of the data.
     """
 
     terms: list[SparseTerm]
@@ -45,6 +48,7 @@ class Potential:
     coefficients: list[list[Array]]
     posterior: SparsePosterior | None
     approximation: str = "dtc"
+    repulsion: Repulsion | None = None
 
     @cached_property
     def tables(self) -> list[list[Table | None] | None]:
@@ -60,7 +64,8 @@ class Potential:
     @property
     def neighbor_range(self) -> float:
         """Distance (Å) beyond which no atom matters."""
-        return max(term.descriptor.neighbor_range for term in self.terms)
+        of_terms = max(term.descriptor.neighbor_range for term in self.terms)
+        return max(of_terms, self.repulsion.range) if self.repulsion else of_terms
 
     @property
     def n_sparse(self) -> int:

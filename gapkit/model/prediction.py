@@ -20,7 +20,7 @@ from .potential import Potential
 from .spread import Spread
 from .tables import ExactSum, Table
 
-__all__ = ["STD_CHOICES", "STD_DEFAULT", "UNCERTAINTY_CHOICES", "Potential", "Prediction", "predict", "table_errors"]
+__all__ = ["STD_CHOICES", "STD_DEFAULT", "UNCERTAINTY_CHOICES", "Prediction", "predict", "table_errors"]
 
 Array = NDArray[np.float64]
 
@@ -119,6 +119,8 @@ def predict(
     fast = uncertainty == "fast"
     energies = _atomic_energies(potential, neighbors)
     gradient = np.zeros((len(neighbors.centers), 3)) if forces or stress else None
+    if potential.repulsion is not None:
+        potential.repulsion.add_to(neighbors, energies, gradient)
     of_energies, of_derivatives = wanted & {"energy", "energies"}, wanted & {"forces", "stress"}
     spread = (FastSpread if fast else Spread)(potential, neighbors, of_energies) if of_energies else None
     committee = Committee(potential, neighbors) if of_derivatives and fast else None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,22 +12,30 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
-from .._validation import describe
-from ..descriptors import SOAP
-from ..exceptions import InvalidLabelError, NumericalWarning
-from ..gp.observations import Labels, Noise, labels_of
-from ..kernels import DotProduct
+from .._validation import check_choice, check_integer, describe
+from ..exceptions import InvalidLabelError
+from ..gp.observations import KINDS, Labels, Noise, labels_of
 from ..neighbors import NeighborList, check_structures
+from .atomic_energies import AtomicEnergies, fit_atomic_energies
 from .automatic import automatic_noise, automatic_terms
-from .baseline import fit_atomic_energies
-from .fitting import choose_terms, chunks_of_frames, collect_labels, fold_rows, solve
-from .prediction import STD_DEFAULT, Potential, Prediction, predict, table_errors
-from .tables import ERROR_BOUNDS
+from .baseline import add_baseline, atomic_energies_above, decide_baseline, without_baseline
+from .fitting import choose_terms, chunks_of_frames, collect_labels, grow_terms
+from .folding import fold_rows, merge_factors, solve
+from .kernel_search import search_kernels
+from .parameters import TermParameters
+from .potential import APPROXIMATIONS, Potential
+from .prediction import STD_DEFAULT, Prediction, predict
+from .probes import choose_probes
+from .progress import track
+from .repulsion import repulsion_of
+from .search import check_search, log_evidence, search_amplitudes
+from .table_check import check_tables
 from .terms import Term, name_terms
+from .training import SparseModel, TrainingSet
 
 __all__ = ["GAPRegressor"]
 
@@ -35,7 +44,7 @@ Array = NDArray[np.float64]
 _EVALUATE_ATOMS = 1024  # small structures are evaluated in batches of this size
 
 
-class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+class GAPRegressor(RegressorMixin, TermParameters):  # type: ignore[misc]
     r"""Gaussian approximation potential: a sparse Gaussian process of local energies, conditioned on DFT.
 
     The energy of a structure is a sum over the environments of every term and a constant per species,
@@ -55,6 +64,18 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Standard deviations of the labels.  Default: Noise(), or from the labels where the terms are automatic too.
     e0 : "auto", float or dict of str to float, default "auto"
         Energies of isolated atoms, eV.  "auto": from frames with one isolated atom, else by least squares.
+    baseline : Baseline, ZBL or ase calculator, optional
+        What is taken from the labels before the fit and added to predictions: any ASE calculator (learn the difference to
+        it), or a repulsion of nuclei below the distances of the data.  Default: ZBL() where the terms are automatic too.
+    approximation : {"dtc", "sor", "fitc", "vfe"}, default "dtc"
+        What becomes of the part of the covariance that the sparse points miss.  "dtc": it is left out of the fit and kept in
+        the standard deviations.  "sor": left out of both, so that standard deviations vanish far from the sparse points.
+        "fitc": it is added to the noise of every label.  "vfe": as "dtc", with a bound in place of the evidence.
+        "fitc" and "vfe" compute the prior variance of every label and take several times as long.
+    optimize : collection of {"noise", "delta", "length_scale", "scale"}, default ()
+        What is chosen by the largest evidence, from the given values on: the standard deviations of `Noise`, the amplitudes of
+        the terms, the length scales of stationary kernels, the scale of each feature of terms with few.  A choice that
+        makes leave-one-out errors worse is refused.  Not with "fitc".
     random_state : int, optional
         Seed of the choice of sparse points.
     verbose : int, default 0
@@ -68,10 +89,14 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         The terms that were fitted, given or automatic.
     noise_ : Noise
         The noise that was assumed, given or automatic.
+    baseline_ : Baseline, ZBL or None
+        What lies under the Gaussian process, given or automatic; radii in numbers.
+    baseline_probes_ : list of (ase.Atoms, float)
+        Structures and their energies (eV) by which `gapkit.load` recognises the calculator of a baseline.
     table_errors_ : dict of str to float
         Largest error of each tabulated term on the training set, eV an environment.
     e0_ : dict of str to float
-        Energies of isolated atoms, eV.
+        Energies of isolated atoms minus those of the baseline, eV.
     e0_source_ : dict of str to str
         Where each of them comes from.
     n_sparse_ : int
@@ -82,11 +107,16 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Chemical symbols of the training set.
     factors_ : dict of str to RowFactor
         Triangular factors of the training rows.
+    training_ : TrainingSet or None
+        Structures and labels (without the baseline's part) of the fit; None in a model from a file.
+    search_ : SearchReport or None
+        What ``optimize`` found.
 
     References
     ----------
     A. P. Bartók, M. C. Payne, R. Kondor, G. Csányi, Phys. Rev. Lett. 104, 136403 (2010).
     A. P. Bartók, G. Csányi, Int. J. Quantum Chem. 115, 1051 (2015).
+    J. Quiñonero-Candela, C. E. Rasmussen, J. Mach. Learn. Res. 6, 1939 (2005); M. Titsias, AISTATS (2009): approximations.
 
     Examples
     --------
@@ -105,21 +135,20 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         *,
         noise: Noise | None = None,
         e0: Any = "auto",
+        baseline: Any = None,
+        approximation: str = "dtc",
+        optimize: Collection[str] = (),
         random_state: int | None = None,
         verbose: int = 0,
     ) -> None:
         self.terms = terms
         self.noise = noise
         self.e0 = e0
+        self.baseline = baseline
+        self.approximation = approximation
+        self.optimize = optimize
         self.random_state = random_state
         self.verbose = verbose
-
-    def named_terms(self) -> list[tuple[str, Term]]:
-        """Terms with their names; if none were given, those that a fit has chosen, else SOAP() alone."""
-        if self.terms is None:
-            chosen: list[tuple[str, Term]] | None = getattr(self, "terms_", None)
-            return chosen or name_terms([Term(SOAP(), DotProduct())])
-        return name_terms(self.terms)
 
     def explicit(self, X: Sequence[Atoms] | None = None) -> GAPRegressor:
         """Return an unfitted copy in which nothing is automatic any more.
@@ -135,11 +164,16 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """
         if X is None:
             check_is_fitted(self, "potential_")
-            terms, noise = self.terms_, self.noise_
+            terms, noise, baseline = self.terms_, self.noise_, self.baseline_
+            optimize: Collection[str] = ()
         else:
             frames = check_structures(X, name="X")
-            terms, noise = self._decided(frames, collect_labels(frames))
-        return GAPRegressor(terms, noise=noise, e0=self.e0, random_state=self.random_state, verbose=self.verbose)
+            baseline = decide_baseline(self.baseline, self.terms is None, frames)
+            labels = without_baseline(baseline, frames, collect_labels(frames), show=bool(self.verbose))
+            terms, noise = self._decided(frames, labels)
+            optimize = self.optimize
+        kept = {key: getattr(self, key) for key in ("e0", "approximation", "random_state", "verbose")}
+        return GAPRegressor(terms, noise=noise, baseline=baseline, optimize=optimize, **kept)
 
     def _decided(self, frames: Sequence[Atoms], labels: Sequence[Labels]) -> tuple[list[tuple[str, Term]], Noise]:
         """Terms and noise, from the data where they are not given."""
@@ -149,69 +183,18 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             return name_terms(self.terms), Noise() if self.noise is None else self.noise
         return automatic_terms(frames), automatic_noise(labels) if self.noise is None else self.noise
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Parameters by name; those of the terms as ``<term>__<parameter>`` if ``deep``.
-
-        Parameters
-        ----------
-        deep : bool, default True
-            Whether to descend.
-
-        Returns
-        -------
-        dict
-        """
-        params: dict[str, Any] = super().get_params(deep=False)
-        if deep:
-            if isinstance(self.noise, Noise):
-                params.update((f"noise__{key}", value) for key, value in self.noise.get_params(deep=True).items())
-            if isinstance(self.terms, (list, tuple)):
-                for name, term in self.named_terms():
-                    params[name] = term
-                    params.update((f"{name}__{key}", value) for key, value in term.get_params(deep=True).items())
-        return params
-
-    def set_params(self, **params: Any) -> Self:
-        """Set parameters by name, those of terms as ``<term>__<parameter>``.
-
-        Parameters
-        ----------
-        **params : dict
-            New values.
-
-        Returns
-        -------
-        GAPRegressor
-            The estimator itself.
-        """
-        own = super().get_params(deep=False)
-        super().set_params(**{key: value for key, value in params.items() if key in own})
-        for key, value in params.items():
-            if key in own:
-                continue
-            name, _, rest = key.partition("__")
-            if self.terms is None:
-                self.terms = self.named_terms()  # the default, now to be changed
-            if name == "noise" and self.noise is None:
-                self.noise = Noise()
-            parts: dict[str, Any] = {**dict(self.named_terms()), "noise": self.noise}
-            if name not in parts:
-                raise ValueError(describe(key, f"a parameter of {sorted({*parts, *own})}", value))
-            if rest:
-                parts[name].set_params(**{rest: value})
-            else:
-                self.terms = [(n, value if n == name else term) for n, term in self.named_terms()]
-        return self
-
-    def fit(self, X: Sequence[Atoms], y: Sequence[float] | None = None) -> Self:
+    def fit(self, X: Sequence[Atoms], y: Sequence[float] | None = None, *, executor: Executor | None = None) -> Self:
         """Fit to the labels of the structures.
 
         Parameters
         ----------
         X : list of ase.Atoms
-            Structures with energies, forces and stresses, as far as they have them.
+            Structures with energies, forces and stresses, as far as they have them.  Noise of their own (``energy_sigma``,
+            ``force_mask``, ...) counts before `Noise`: see `gapkit.gp.observations.labels_of`.
         y : sequence of float, optional
             Total energies (eV) that replace those of the structures.
+        executor : concurrent.futures.Executor, optional
+            Where rows are computed, e.g. a process pool or Dask's ``Client.get_executor()``; default: here.
 
         Returns
         -------
@@ -224,54 +207,128 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             If a structure is not valid, e.g. atoms closer than 0.1 Å.
         InvalidLabelError
             If a label is not finite, or no frame has any.
+        BaselineError
+            If the calculator of the baseline fails; the message names the frame.
         """
         frames = check_structures(X, name="X")
         for _, term in name_terms(self.terms) if self.terms is not None else []:
             term.check_parameters()
-        labels = collect_labels(frames, y)
+        check_choice("approximation", self.approximation, APPROXIMATIONS)
+        check_search(self.optimize, self.approximation)
+        show = bool(self.verbose)
+        baseline = decide_baseline(self.baseline, self.terms is None, frames)
+        labels = without_baseline(baseline, frames, collect_labels(frames, y), show=show)
+        probes = choose_probes(baseline, frames)
         named_terms, noise = self._decided(frames, labels)
         noise.check_parameters()
-        show = bool(self.verbose)
         neighbor_range = max(term.descriptor.neighbor_range for _, term in named_terms)
         e0, sources = fit_atomic_energies(frames, labels, self.e0, neighbor_range)
-        sparse_terms = choose_terms(named_terms, frames, self.random_state, show=show)
-        self.factors_ = fold_rows(sparse_terms, frames, labels, e0, noise, show=show)
-        posterior, coefficients = solve(sparse_terms, self.factors_, noise)
-        self.potential_ = Potential(sparse_terms, e0, coefficients, posterior)
-        self.terms_, self.noise_ = named_terms, noise
-        self.table_errors_ = self._table_errors(frames)
+        e0 = atomic_energies_above(baseline, e0, sources)
+        training = TrainingSet(frames, labels)
+        model = SparseModel(named_terms, choose_terms(named_terms, frames, self.random_state, show=show), noise)
+        model, of_kernels = search_kernels(model, training, e0, self.optimize, self.approximation, self.random_state, show=show)
+        chunks = training.chunks(e0, noise)
+        self.factors_ = fold_rows(model, chunks, approximation=self.approximation, executor=executor, show=show)
+        model, of_amplitudes = search_amplitudes(model, self.factors_, training, e0, self.optimize, self.random_state)
+        self.search_ = of_kernels + of_amplitudes if self.optimize else None
+        self.training_: TrainingSet | None = training
+        self.baseline_, self.baseline_probes_ = baseline, probes
         self.e0_source_ = {chemical_symbols[z]: source for z, source in sources.items()}
-        self.n_labels_ = {
-            "energy": sum(y.energy is not None for y in labels),
-            "forces": sum(y.forces.size for y in labels if y.forces is not None),
-            "stress": sum(y.stress.size for y in labels if y.stress is not None),
-        }
+        self._finish(model, e0, frames)
         return self
 
-    def _table_errors(self, frames: Sequence[Atoms]) -> dict[str, float]:
-        """Largest error (eV an environment) of each tabulated term on the training set; warn where it is too large."""
-        errors: dict[str, float] = {}
-        if not any(self.potential_.tables):
-            return errors
-        names = [name for name, _ in self.terms_]
-        for start, chunk in chunks_of_frames(frames, _EVALUATE_ATOMS):
-            neighbors = NeighborList.from_atoms(chunk, self.potential_.neighbor_range, first_frame=start)
-            for t, error in table_errors(self.potential_, neighbors).items():
-                errors[names[t]] = max(errors.get(names[t], 0.0), error)
-        for name, term in self.terms_:
-            bound = ERROR_BOUNDS.get(term.descriptor.n_features, np.inf) if name in errors else np.inf
-            if errors.get(name, 0.0) > bound:
-                warnings.warn(
-                    f"The table of term {name!r} ({type(term.descriptor).__name__}) is off by up to {errors[name]:.1e} eV an "
-                    f"environment of the training set; the aim is {bound:.0e} eV. Set tabulate=False or use a smoother kernel.",
-                    NumericalWarning,
-                    stacklevel=3,
-                )
-        return errors
+    def partial_fit(
+        self,
+        X: Sequence[Atoms],
+        y: Sequence[float] | None = None,
+        *,
+        add_sparse: int = 0,
+        executor: Executor | None = None,
+    ) -> Self:
+        """Add structures to a fitted model; the time does not depend on how many it has seen.
+
+        Noise, amplitudes and energies of isolated atoms stay what they are.
+
+        Parameters
+        ----------
+        X : list of ase.Atoms
+            New structures with labels.
+        y : sequence of float, optional
+            Total energies (eV) that replace those of the structures.
+        add_sparse : int, default 0
+            How many environments of the new structures become sparse points: those whose energy the present ones leave
+            most uncertain before any data.  This computes the rows of all structures again.
+        executor : concurrent.futures.Executor, optional
+            Where rows are computed; default: here.
+
+        Returns
+        -------
+        GAPRegressor
+            The estimator itself; as after `fit` if it was not fitted before.
+
+        Raises
+        ------
+        ValueError
+            If sparse points are to be added to a model from a file, which has no structures, or to one without posterior.
+        InvalidStructureError
+            If a structure has a species that the model does not know.
+        """
+        if not hasattr(self, "potential_"):
+            return self.fit(X, y, executor=executor)
+        check_integer("add_sparse", add_sparse, at_least=0)
+        if self.potential_.posterior is None:
+            raise ValueError("partial_fit needs a model with its posterior. Save it with posterior=True, or fit anew.")
+        if add_sparse and self.training_ is None:
+            raise ValueError("add_sparse needs the structures of earlier fits, which a model file does not hold. Fit anew.")
+        frames = check_structures(X, name="X")
+        new = TrainingSet(frames, without_baseline(self.baseline_, frames, collect_labels(frames, y), show=bool(self.verbose)))
+        e0 = self.potential_.e0
+        model = SparseModel(self.terms_, self.potential_.terms, self.noise_)
+        everything = None if self.training_ is None else self.training_ + new
+        if add_sparse:
+            assert everything is not None  # noqa: S101 - for the type checker: checked above
+            model = replace(model, sparse=grow_terms(model.named, model.sparse, frames, add_sparse))
+            self.factors_, added = {}, everything
+        else:
+            added = new
+        chunks = added.chunks(e0, self.noise_)
+        found = fold_rows(model, chunks, approximation=self.approximation, executor=executor, show=bool(self.verbose))
+        merge_factors(self.factors_, found)
+        self.training_ = everything
+        self._finish(model, e0, frames)
+        return self
+
+    def _finish(self, model: SparseModel, e0: AtomicEnergies, frames: Sequence[Atoms]) -> None:
+        """Solve for the weights and note what was fitted; tables are checked on ``frames``."""
+        posterior, coefficients = solve(model, self.factors_)
+        repulsion = repulsion_of(self.baseline_)
+        self.potential_ = Potential(model.sparse, e0, coefficients, posterior, self.approximation, repulsion)
+        self.terms_, self.noise_ = model.named, model.noise
+        self.table_errors_ = check_tables(self.potential_, model.named, frames)
+        self.n_labels_ = {kind: sum(f.n_rows for name, f in self.factors_.items() if name.startswith(kind)) for kind in KINDS}
+
+    def log_marginal_likelihood(self) -> float:
+        """Logarithm of the probability density of the labels given the model (DTC), or its lower bound (VFE).
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            For FITC, whose evidence is not available from the factors, and for models without their factors.
+
+        References
+        ----------
+        J. Quiñonero-Candela, C. E. Rasmussen, J. Mach. Learn. Res. 6, 1939 (2005); M. Titsias, AISTATS (2009).
+        """
+        check_is_fitted(self, "potential_")
+        return log_evidence(SparseModel(self.terms_, self.potential_.terms, self.noise_), self.factors_, self.approximation)
 
     @property
     def e0_(self) -> dict[str, float]:
-        """Energies of isolated atoms by chemical symbol, eV."""
+        """Energies of isolated atoms by chemical symbol, minus those of the baseline, eV."""
         return {chemical_symbols[z]: energy for z, energy in self.potential_.e0.items()}
 
     @property
@@ -339,9 +396,12 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "potential_")
         frames = check_structures(frames)
         result: list[Prediction] = []
-        for start, chunk in chunks_of_frames(frames, _EVALUATE_ATOMS):
+        slow = uncertainty is not None and not {"forces", "stress"}.isdisjoint(std)
+        chunks = list(chunks_of_frames(frames, _EVALUATE_ATOMS // 4 if slow else _EVALUATE_ATOMS))
+        for start, chunk in track(chunks, "predictions", len(chunks), show=bool(self.verbose) and len(chunks) > 1):
             neighbors = NeighborList.from_atoms(chunk, self.potential_.neighbor_range, first_frame=start)
-            result += predict(self.potential_, neighbors, forces=forces, stress=stress, uncertainty=uncertainty, std=std)
+            part = predict(self.potential_, neighbors, forces=forces, stress=stress, uncertainty=uncertainty, std=std)
+            result += add_baseline(self.baseline_, part, chunk, start)
         return result
 
     def score(self, X: Sequence[Atoms], y: Sequence[float] | None = None) -> float:

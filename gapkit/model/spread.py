@@ -21,6 +21,8 @@ __all__ = ["Spread", "clipped", "deviations", "with_amplitudes"]
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
+_NEGLIGIBLE = 1e-13  # of delta²: a prior variance so small is rounding itself, as that of a force which symmetry makes 0
+
 
 class Spread:
     """Collects environments, term by term and block by block, and turns them into standard deviations.
@@ -129,8 +131,7 @@ def clipped(potential: Potential, variance: Array, prior: Array, what: str) -> A
     ``variance`` is what is left of ``prior``.  A prior that is 0 itself by symmetry, such as that of the forces in a crystal,
     is rounding at the scale of the amplitudes.
     """
-    amplitude = sum(term.delta**2 for term in potential.terms)
-    bad = variance < -1e-9 * prior - 1e-12 * amplitude
+    bad = variance < -np.maximum(1e-9 * prior, _NEGLIGIBLE * sum(term.delta**2 for term in potential.terms))
     if bad.any():
         warnings.warn(
             f"{int(bad.sum())} of {len(variance)} prior variances of {what} were negative (lowest {variance.min():.2e} "

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 
 from .._validation import check_choice, check_integer, check_real, describe
 from ..descriptors import Descriptor
-from ..gp.sparsify import SELECTIONS
+from ..gp.sparsify import check_selection
 from ..kernels import Kernel
 
 __all__ = ["Term", "name_terms"]
@@ -30,9 +30,20 @@ class Term(BaseEstimator):  # type: ignore[misc]
     n_sparse : int or dict of str to int, default 1000
         Number of sparse points: a total, shared among the groups (centre species) in proportion to the square root of
         their environments with at least 10 each, or a number per group.
-    selection : {"auto", "cur", "fps", "uniform"}, default "auto"
-        How sparse points are chosen: by leverage scores (CUR), each the farthest from those before (FPS), or one per cell of
-        a grid over the features.  "auto" is "uniform" for up to three features, "cur" for more.
+    selection : str, list of int, or dict of str to these, default "auto"
+        How sparse points are chosen among the environments of the training set, one way for all groups or one for each:
+
+        * "uniform": one per cell of a grid over the features, for up to three of them;
+        * "cur": by leverage in the leading half of the feature space (CUR);
+        * "fps": each the farthest from those before;
+        * "kmeans": the nearest to each centre of k-means;
+        * "random": each with the same probability;
+        * "cholesky": each the one whose energy those before it leave most uncertain (pivoted Cholesky of the kernel);
+        * "leverage": drawn by their ridge leverage scores in the kernel;
+        * "auto": "uniform" for up to three features, "cur" for more; also for groups that a dict leaves out;
+        * a list: these very environments, counted from 0 in the order of frames and atoms (for pairs and triplets in the
+          order of the descriptor), and ``n_sparse`` is not looked at.  In a dict by group only the environments of the group
+          count, as in gap_fit's index files (which count from 1): ``{"Si": np.loadtxt(file, int) - 1}``.
     scale : {None, "std", "range"} or array of shape (n_features,), default None
         What the features are divided by before the kernel: nothing, their standard deviation or range over the training set
         (group by group), or given numbers.  QUIP's theta is ``length_scale`` times this.
@@ -51,7 +62,7 @@ class Term(BaseEstimator):  # type: ignore[misc]
         *,
         delta: float = 1.0,
         n_sparse: int | Mapping[str, int] = 1000,
-        selection: str = "auto",
+        selection: str | Sequence[int] | Mapping[str, str | Sequence[int]] = "auto",
         scale: str | Sequence[float] | None = None,
     ) -> None:
         self.descriptor = descriptor
@@ -75,10 +86,10 @@ class Term(BaseEstimator):  # type: ignore[misc]
                 )
             )
         self.kernel.check_parameters()
-        check_real("delta", self.delta, above=0.0, remedy="It is in eV per environment.")
+        check_real("delta", self.delta, above=0.0, at_most=1e6, remedy="It is in eV per environment.")
         for n in self.n_sparse.values() if isinstance(self.n_sparse, Mapping) else [self.n_sparse]:
             check_integer("n_sparse", n, at_least=1)
-        check_choice("selection", self.selection, SELECTIONS)
+        check_selection(self.selection)
         if self.scale is None or isinstance(self.scale, str):
             check_choice("scale", self.scale, (None, "std", "range"), "Or give one number per feature.")
         else:

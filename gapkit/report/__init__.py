@@ -1,15 +1,19 @@
 """Pictures and pages."""
 
-from .page import ERROR_HEADER, Section, Table, error_rows, write_page
+from .page import ERROR_HEADER, UNCERTAINTY_HEADER, Section, Table, error_rows, uncertainty_rows, write_page
 from .plots import drift_figure, eos_figure, parity_figure
+from .uncertainty_plots import calibration_figure
 
 __all__ = [
     "ERROR_HEADER",
+    "UNCERTAINTY_HEADER",
     "Section",
     "Table",
+    "calibration_figure",
     "drift_figure",
     "eos_figure",
     "error_rows",
     "parity_figure",
+    "uncertainty_rows",
     "write_page",
 ]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
 import jinja2
 from matplotlib.figure import Figure
 
-from ..validation import ErrorRow
+from ..validation import ErrorRow, UncertaintyRow
 from .plots import to_data_uri
 
-__all__ = ["Section", "Table", "error_rows", "write_page"]
+__all__ = ["ERROR_HEADER", "UNCERTAINTY_HEADER", "Section", "Table", "error_rows", "uncertainty_rows", "write_page"]
 
 ERROR_HEADER = (
     "configuration type",
@@ -26,6 +26,23 @@ ERROR_HEADER = (
     "stress RMSE (GPa)",
 )
 """Column titles of an error table."""
+
+UNCERTAINTY_HEADER = (
+    "error bars of",
+    "group",
+    "frames",
+    "values",
+    "RMSE",
+    "mean standard deviation",
+    "mean z² (95 % interval)",
+    "miscalibration area (chance)",
+    "ENCE (perfect)",
+    "rank correlation (perfect)",
+    "AUROC, largest 5 % (perfect)",
+    "nats gained",
+    "in 90 % interval",
+)
+"""Column titles of a table of error bars."""
 
 
 @dataclass(frozen=True)
@@ -88,14 +105,52 @@ def error_rows(rows: Sequence[ErrorRow]) -> list[list[str]]:
         Cells under `ERROR_HEADER`.
     """
     digits = {"energy_mae": 2, "energy_rmse": 2, "forces_mae": 4, "forces_rmse": 4, "stress_rmse": 3}
-    result = []
-    for row in rows:
-        cells = [row.config_type or "(none)", str(row.frames)]
-        for f in fields(row)[2:]:
-            value = getattr(row, f.name)
-            cells.append("-" if value is None else f"{value:.{digits[f.name]}f}")
-        result.append(cells)
-    return result
+    return [
+        [row.config_type or "(none)", str(row.frames), *(_number(getattr(row, name), n) for name, n in digits.items())]
+        for row in rows
+    ]
+
+
+def uncertainty_rows(rows: Sequence[UncertaintyRow]) -> list[list[str]]:
+    """Format a table of error bars, for pages and terminals.
+
+    Parameters
+    ----------
+    rows : sequence of UncertaintyRow
+        From `gapkit.validation.uncertainty_table`.
+
+    Returns
+    -------
+    list of list of str
+        Cells under `UNCERTAINTY_HEADER`; in brackets what a perfect model would show, for the area what chance alone reaches.
+    """
+    names = {"energy": "energy (meV/atom)", "forces": "force (eV/Å)", "stress": "stress (GPa)"}
+    return [
+        [
+            names[row.kind],
+            row.group or "(none)",
+            str(row.n_structures),
+            str(row.n_values),
+            f"{row.rmse:.3g}",
+            f"{row.mean_std:.3g}",
+            f"{row.zms:.2f}" + (f" ({row.zms_interval[0]:.2f}..{row.zms_interval[1]:.2f})" if row.zms_interval else ""),
+            f"{row.miscalibration:.3f} ({row.miscalibration_chance:.3f})",
+            _with_reference(row.ence, row.ence_perfect),
+            _with_reference(row.rank_correlation, row.rank_correlation_perfect),
+            _with_reference(row.auroc, row.auroc_perfect),
+            "-" if row.nll_gain is None else f"{row.nll_gain:+.2f}",
+            _number(row.coverage, 3),
+        ]
+        for row in rows
+    ]
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _with_reference(value: float | None, perfect: float | None) -> str:
+    return "-" if value is None else f"{value:.2f} ({_number(perfect, 2)})"
 
 
 def write_page(

@@ -18,9 +18,9 @@ __all__ = ["drift_figure", "eos_figure", "parity_figure", "to_data_uri"]
 
 Array = NDArray[np.float64]
 
-_INK, _MODEL, _REFERENCE = "#333333", "#1f5fa8", "#c8501e"
-_SEEN: dict[str, Any] = {"ls": "", "marker": "o", "color": _INK, "ms": 5, "mfc": "none"}
-_UNSEEN: dict[str, Any] = {"ls": "", "marker": "s", "color": _REFERENCE, "ms": 6}
+INK, MODEL, REFERENCE = "#333333", "#1f5fa8", "#c8501e"
+_SEEN: dict[str, Any] = {"ls": "", "marker": "o", "color": INK, "ms": 5, "mfc": "none"}
+_UNSEEN: dict[str, Any] = {"ls": "", "marker": "s", "color": REFERENCE, "ms": 6}
 
 
 def parity_figure(parts: Mapping[str, Residuals]) -> Figure:
@@ -43,14 +43,14 @@ def parity_figure(parts: Mapping[str, Residuals]) -> Figure:
     kinds = [kind for kind in kinds if any(len(values) for values in kind[2])]
     figure = Figure(figsize=(4.4 * len(kinds), 5.4), layout="constrained")
     axes = figure.subplots(2, len(kinds), squeeze=False, height_ratios=[3, 1.2], sharex="col")
-    colors = [_MODEL, _REFERENCE] if len(parts) == 2 else [_REFERENCE] * len(parts)
+    colors = [MODEL, REFERENCE] if len(parts) == 2 else [REFERENCE] * len(parts)
     for (kind, label, values), top, bottom in zip(kinds, axes[0], axes[1], strict=True):
         everything = np.concatenate(values)
         low, high = everything.min(), everything.max()
         margin = 0.04 * (high - low) + 1e-9
         limits = (low - margin, high + margin)
-        top.plot(limits, limits, color=_INK, lw=0.8, zorder=0)
-        bottom.axhline(0.0, color=_INK, lw=0.8, zorder=0)
+        top.plot(limits, limits, color=INK, lw=0.8, zorder=0)
+        bottom.axhline(0.0, color=INK, lw=0.8, zorder=0)
         scale, unit = {"energy": (1e3, "meV/atom"), "forces": (1.0, "eV/Å"), "stress": (1.0, "GPa")}[kind]
         for (name, r), color in zip(parts.items(), colors, strict=True):
             x, y = getattr(r, kind), getattr(r, f"{kind}_predicted")
@@ -80,12 +80,12 @@ def drift_figure(drift: Drift) -> Figure:
     """
     figure = Figure(figsize=(7.5, 4.6), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True)
-    top.plot(drift.time, 1e6 * drift.total_energy, color=_MODEL, lw=1)
+    top.plot(drift.time, 1e6 * drift.total_energy, color=MODEL, lw=1)
     line = np.polyval(np.polyfit(drift.time, drift.total_energy, 1), drift.time)
-    top.plot(drift.time, 1e6 * line, color=_REFERENCE, lw=1.5, label=f"drift {1e6 * drift.slope:+.2g} µeV/atom/ps")
+    top.plot(drift.time, 1e6 * line, color=REFERENCE, lw=1.5, label=f"drift {1e6 * drift.slope:+.2g} µeV/atom/ps")
     top.set(ylabel="total energy (µeV/atom)", title="molecular dynamics at constant energy")
     top.legend(frameon=False)
-    bottom.plot(drift.time, drift.temperature, color=_MODEL, lw=1)
+    bottom.plot(drift.time, drift.temperature, color=MODEL, lw=1)
     bottom.set(xlabel="time (ps)", ylabel="temperature (K)")
     return figure
 
@@ -111,13 +111,13 @@ def eos_figure(curve: EOSCurve, train: tuple[Array, Array], test: tuple[Array, A
         curve.volume,
         -2e3 * curve.energy_std,
         2e3 * curve.energy_std,
-        color=_MODEL,
+        color=MODEL,
         alpha=0.25,
         lw=0,
         label="±2 standard deviations",
     )
-    top.plot(curve.volume, curve.energy, color=_MODEL, label="gapkit")
-    bottom.axhline(0.0, color=_MODEL)
+    top.plot(curve.volume, curve.energy, color=MODEL, label="gapkit")
+    bottom.axhline(0.0, color=MODEL)
     for (volume, energy), style, label in ((train, _SEEN, "DFT, in the training set"), (test, _UNSEEN, "DFT, not seen")):
         top.plot(volume, energy, label=label, **style)
         bottom.plot(volume, 1e3 * (energy - model(volume)), **style)

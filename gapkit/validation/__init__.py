@@ -1,18 +1,22 @@
-"""Is the model good?  Errors, energy conservation, physical properties."""
+"""Is the model good?  Errors, error bars, energy conservation, physical properties."""
 
 from .dynamics import Drift, nve_drift
 from .metrics import ErrorRow, Residuals, error_table, force_rmse, residuals
 from .properties import EOSCurve, eos_parameters, equation_of_state
+from .uncertainty_rows import UncertaintyRow, error_samples, uncertainty_table
 
 __all__ = [
     "Drift",
     "EOSCurve",
     "ErrorRow",
     "Residuals",
+    "UncertaintyRow",
     "eos_parameters",
     "equation_of_state",
+    "error_samples",
     "error_table",
     "force_rmse",
     "nve_drift",
     "residuals",
+    "uncertainty_table",
 ]

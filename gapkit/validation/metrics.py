@@ -1,4 +1,4 @@
-"""Errors of predictions against labels, per configuration type."""
+"""Errors of predictions against labels, per configuration type or species."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from ase import Atoms, units
 from numpy.typing import NDArray
+from sklearn.metrics import r2_score
 
+from .._validation import check_choice
 from ..gp.observations import config_type_of, labels_of
 from ..model import GAPRegressor, Prediction
 
@@ -45,12 +47,12 @@ class Residuals:
 
 @dataclass(frozen=True)
 class ErrorRow:
-    """Errors of one configuration type; None where there is no such label.
+    """Errors of one configuration type, or of the forces on one species; None where there is no such label.
 
     Attributes
     ----------
     config_type : str
-        "all" for the sum.
+        "all" for all together; a chemical symbol in a table by species.
     frames : int
         Number of structures.
     energy_mae, energy_rmse : float or None
@@ -59,6 +61,8 @@ class ErrorRow:
         eV/Å.
     stress_rmse : float or None
         GPa.
+    energy_r2, forces_r2, stress_r2 : float or None
+        Coefficients of determination of energy per atom, force and stress components; None where all labels are equal.
     """
 
     config_type: str
@@ -68,6 +72,9 @@ class ErrorRow:
     forces_mae: float | None
     forces_rmse: float | None
     stress_rmse: float | None
+    energy_r2: float | None = None
+    forces_r2: float | None = None
+    stress_r2: float | None = None
 
 
 def residuals(frames: Sequence[Atoms], predictions: Sequence[Prediction]) -> Residuals:
@@ -102,8 +109,8 @@ def residuals(frames: Sequence[Atoms], predictions: Sequence[Prediction]) -> Res
     return Residuals(e[0], e[1], std, f[0], f[1], s[0], s[1])
 
 
-def error_table(frames: Sequence[Atoms], predictions: Sequence[Prediction]) -> list[ErrorRow]:
-    """Errors per configuration type; the last row is over all frames.
+def error_table(frames: Sequence[Atoms], predictions: Sequence[Prediction], *, by: str = "config_type") -> list[ErrorRow]:
+    """Errors per configuration type, the last row over all frames; or of the forces per species.
 
     Parameters
     ----------
@@ -111,16 +118,38 @@ def error_table(frames: Sequence[Atoms], predictions: Sequence[Prediction]) -> l
         Structures with labels.
     predictions : sequence of Prediction
         One per structure.
+    by : {"config_type", "species"}, default "config_type"
+        What a row is; by species there are no energies and stresses, and no last row.
 
     Returns
     -------
     list of ErrorRow
     """
+    check_choice("by", by, ("config_type", "species"))
+    if by == "species":
+        return _species_rows(frames, predictions)
     types: dict[str, list[int]] = {}
     for k, atoms in enumerate(frames):
         types.setdefault(config_type_of(atoms), []).append(k)
     groups = [*types.items(), ("all", list(range(len(frames))))]
     return [_row(name, residuals([frames[k] for k in m], [predictions[k] for k in m]), len(m)) for name, m in groups]
+
+
+def _species_rows(frames: Sequence[Atoms], predictions: Sequence[Prediction]) -> list[ErrorRow]:
+    nothing = np.empty(0)
+    rows = []
+    for symbol in dict.fromkeys(symbol for atoms in frames for symbol in atoms.symbols):
+        label, value = [nothing], [nothing]
+        n_frames = 0
+        for k, (atoms, p) in enumerate(zip(frames, predictions, strict=True)):
+            forces, member = labels_of(atoms, k).forces, atoms.symbols == symbol
+            n_frames += bool(member.any())
+            if forces is not None and p.forces is not None:
+                label.append(forces[member].ravel())
+                value.append(p.forces[member].ravel())
+        pair = np.concatenate(label), np.concatenate(value)
+        rows.append(_row(symbol, Residuals(nothing, nothing, None, *pair, nothing, nothing), n_frames))
+    return rows
 
 
 def _row(name: str, r: Residuals, n: int) -> ErrorRow:
@@ -132,7 +161,21 @@ def _row(name: str, r: Residuals, n: int) -> ErrorRow:
     def rmse(x: Array, scale: float = 1.0) -> float | None:
         return scale * float(np.sqrt(np.mean(x**2))) if x.size else None
 
-    return ErrorRow(name, n, mae(energy, 1e3), rmse(energy, 1e3), mae(forces), rmse(forces), rmse(stress))
+    def r2(label: Array, value: Array) -> float | None:
+        return float(r2_score(label, value)) if label.size > 1 and np.ptp(label) > 0.0 else None
+
+    return ErrorRow(
+        name,
+        n,
+        mae(energy, 1e3),
+        rmse(energy, 1e3),
+        mae(forces),
+        rmse(forces),
+        rmse(stress),
+        r2(r.energy, r.energy_predicted),
+        r2(r.forces, r.forces_predicted),
+        r2(r.stress, r.stress_predicted),
+    )
 
 
 def force_rmse(model: GAPRegressor, X: Sequence[Atoms], y: Any = None) -> float:

@@ -5,12 +5,15 @@ import json
 
 import numpy as np
 import pytest
+from ase.calculators.emt import EMT
 from ase.io import read, write
 from numpy.testing import assert_allclose
 from typer.testing import CliRunner
 
 import gapkit
 from gapkit.cli.main import app
+from gapkit.gp.calibration import Calibration
+from gapkit.model.labelled_errors import labelled_errors
 from tests.conftest import copper_gold
 
 SMALL = ["--set", "soap.r_cut=4.0", "--set", "soap.n_max=3", "--set", "soap.l_max=2", "--set", "soap.n_sparse=20"]
@@ -35,11 +38,30 @@ def test_fit_prints_ledger_configuration_and_errors(folder, tmp_path):
     result = run("fit", folder / "train.xyz", *SMALL, "-o", tmp_path / "m.gap")
     for text in (
         "slab", "energies", "keys      energy: energy (10)", "eV, eV/Å, eV/Å³ assumed", "stress is",
-        "r_cut: 4.0", "e0        ", "least squares", "errors on the training set", "wrote",
+        "r_cut: 4.0", "baseline: {type: zbl, r_inner: {Cu-Cu: ", "e0        ", "least squares",
+        "errors on the training set", "wrote",
     ):  # fmt: skip
         assert text in result.output
     model = gapkit.load(tmp_path / "m.gap")
     assert model.named_terms()[0][1].n_sparse == 20
+    assert set(model.baseline.r_outer) == {"Cu-Cu", "Cu-Au", "Au-Au"}
+
+
+def test_fit_with_and_without_a_repulsion(folder, tmp_path):
+    config = tmp_path / "gap.yaml"
+    config.write_text("soap: {r_cut: 4.0, n_max: 3, l_max: 2, n_sparse: 20}\nbaseline: {type: zbl, r_inner: 0.8}\n")
+    output = run("fit", folder / "train.xyz", "-c", config, "-o", tmp_path / "m.gap").output
+    assert "baseline: {type: zbl, r_inner: {Cu-Cu: 0.8, Cu-Au: 0.8, Au-Au: 0.8}, r_outer: {Cu-Cu: " in output  # resolved
+    assert "baseline: {type: zbl, r_inner: {Cu-Cu: 0.8" in run("show", tmp_path / "m.gap").output
+    output = run("fit", folder / "train.xyz", *SMALL, "--set", "baseline=null", "-o", tmp_path / "m.gap").output
+    assert "zbl" not in output
+    assert gapkit.load(tmp_path / "m.gap").baseline is None
+
+
+def test_a_model_on_a_calculator_is_for_python(alloy, folder, tmp_path):
+    model = gapkit.load(folder / "model.gap").set_params(baseline=EMT()).fit(alloy)
+    model.save(tmp_path / "m.gap")
+    assert "on top of the ASE calculator EMT, which a file cannot hold" in run("show", tmp_path / "m.gap", code=1).output
 
 
 def test_fit_with_a_config_file(folder, tmp_path):
@@ -48,6 +70,7 @@ def test_fit_with_a_config_file(folder, tmp_path):
     assert "block for each configuration type" in text
     assert "slab" in text
     assert "soap: {" in text
+    assert "baseline: {type: zbl, r_inner: {Cu-Cu: " in text
     run("fit", folder / "train.xyz", "-c", tmp_path / "gap.yaml", *SMALL, "-o", tmp_path / "m.gap")
     assert gapkit.load(tmp_path / "m.gap").named_terms()[0][1].descriptor.r_cut == 4.0
     run("init", "-o", tmp_path / "gap.yaml", code=1)  # never overwritten
@@ -66,15 +89,64 @@ def test_evaluate(folder, tmp_path):
         assert_allclose(atoms.arrays["gapkit_forces"], p.forces, rtol=0, atol=1e-7)
         assert_allclose(atoms.arrays["gapkit_local_energy"], p.energies, rtol=0, atol=1e-7)
         assert atoms.get_potential_energy() != p.energy  # the label is still there
+    for text in ("R²  energy per atom", "forces on", "error bars of", "mean z²", "miscalibration area (chance)"):
+        assert text in result.output
+    assert "90 % interval" not in result.output  # the model is not calibrated
     page = (tmp_path / "r.html").read_text()
     assert "energy RMSE" in page
-    assert "data:image/png;base64" in page
+    assert "<h2>Error bars</h2>" in page
+    assert "The model is not calibrated" in page
+    assert page.count("data:image/png;base64") == 2
+    for name in ("gapkit_forces_std", "gapkit_local_energy_std"):
+        assert (frames[0].arrays[name] > 0).all()
+    assert frames[0].info["gapkit_stress_std"].shape == (6,)
 
 
 def test_evaluate_json(folder):
-    rows = json.loads(run("evaluate", folder / "model.gap", folder / "train.xyz", "--json").stdout)
-    assert [row["config_type"] for row in rows] == ["slab", "bulk", "all"]
-    assert rows[-1]["energy_mae"] > 0
+    tables = json.loads(run("evaluate", folder / "model.gap", folder / "train.xyz", "--json").stdout)
+    assert [row["config_type"] for row in tables["errors"]] == ["slab", "bulk", "all"]
+    assert tables["errors"][-1]["energy_mae"] > 0
+    assert tables["errors"][-1]["energy_r2"] < 1
+    assert [row["config_type"] for row in tables["force_errors_by_species"]] == ["Cu", "Au"]
+    assert {(row["kind"], row["group"]) for row in tables["error_bars"]} == {
+        ("energy", "slab"), ("energy", "bulk"), ("energy", "all")
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("std", "kinds"), [("none", set()), ("forces", {"forces"}), ("stress, energy", {"energy", "stress"}), ("all", None)]
+)
+def test_evaluate_computes_the_error_bars_that_are_asked_for(folder, std, kinds):
+    tables = json.loads(run("evaluate", folder / "model.gap", folder / "train.xyz", "--json", "--std", std).stdout)
+    found = {row["kind"] for row in tables["error_bars"]}
+    assert found == ({"energy", "forces", "stress"} if kinds is None else kinds)
+
+
+def test_a_report_of_many_atoms_leaves_out_slow_error_bars(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("gapkit.cli.evaluate._MODERATE", 10)
+    arguments = (
+        "evaluate",
+        folder / "model.gap",
+        folder / "train.xyz",
+        "--report",
+        tmp_path / "r.html",
+        "-o",
+        tmp_path / "p.xyz",
+    )
+    assert "are left out for 56 atoms; --std all computes them" in run(*arguments).output
+    assert "gapkit_forces_std" not in read(tmp_path / "p.xyz").arrays
+    run(*arguments, "--std", "forces")
+    assert "gapkit_forces_std" in read(tmp_path / "p.xyz").arrays
+
+
+def test_a_calibrated_model_says_so(folder, tmp_path, monkeypatch):
+    model, frames = gapkit.load(folder / "model.gap"), read(folder / "train.xyz", ":")
+    predictions = model.evaluate(frames, uncertainty="exact", std=("energy", "forces", "stress"))
+    model.calibration_ = Calibration.fit(labelled_errors(frames, predictions, by="species"), by="species", source="loo")
+    monkeypatch.setattr("gapkit.cli.evaluate.load", lambda path: model)
+    output = run("evaluate", folder / "model.gap", folder / "train.xyz", "--report", tmp_path / "r.html").output
+    assert "in 90 % interval" in output
+    assert "The model is calibrated: scale per species from leave-one-out errors: energy ×" in (tmp_path / "r.html").read_text()
 
 
 def test_evaluate_without_labels(folder, tmp_path):
@@ -132,6 +204,10 @@ def test_doctor():
         (["fit", "{f}/train.xyz", "--energy-key", "E"], "energy key 'E' must exist"),
         (["fit", "{f}/train.xyz", "-o", "{f}/no/such/folder/m.gap"], "folder of the output must exist"),
         (["evaluate", "{f}/train.xyz", "{f}/train.xyz"], "must be a gapkit model"),
+        (
+            ["evaluate", "{f}/model.gap", "{f}/train.xyz", "--std", "force"],
+            "`std` must be one of 'energy', 'energies', 'forces'",
+        ),
         (["show", "{f}/none.gap"], "No such file"),
         (["md", "{f}/model.gap", "{f}/start.xyz", "--temperature", "-5"], "`temperature` must be a number above 0"),
         (["md", "{f}/model.gap", "{f}/start.xyz", "--steps", "0"], "`steps` must be an integer of at least 1"),

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 import yaml
+from ase.calculators.emt import EMT
 
-from gapkit import RBF, SOAP, DotProduct, GAPRegressor, Noise, Term, ThreeBody, TwoBody
+from gapkit import RBF, SOAP, ZBL, Baseline, DotProduct, GAPRegressor, Noise, Term, ThreeBody, TwoBody
 from gapkit.cli.config import config_of, dump_config, label_keys, model_from_config, override, read_config
 from gapkit.exceptions import ConfigError
 
@@ -12,6 +13,7 @@ soap: {r_cut: 4.5, n_max: 6, l_max: 4, sigma: 0.4, zeta: 2, delta: 0.5, n_sparse
 near: {type: soap, r_cut: 3.0, length_scale: 0.7, n_sparse: {Si: 20}, selection: fps}
 noise: {energy: 1e-3, forces: 5.0e-2, stress: 1.e-2, liquid: {forces: 0.2}}
 e0: {Si: -0.8}
+baseline: {type: zbl, r_outer: {Si-Si: 1.9}}
 random_state: 3
 """
 
@@ -27,6 +29,7 @@ def test_a_config_is_an_estimator(tmp_path):
     liquid = model.noise.per_config_type["liquid"]
     assert (liquid.energy, liquid.forces) == (1e-3, 0.2)
     assert (model.e0, model.random_state) == ({"Si": -0.8}, 3)
+    assert repr(model.baseline) == repr(ZBL({"Si-Si": 1.9}))
 
 
 def test_config_and_back(tmp_path):
@@ -44,6 +47,14 @@ def test_defaults_are_written_out():
     assert config_of(GAPRegressor([Term(SOAP(), DotProduct(2) + RBF())], noise=Noise()))["soap"]["kernel"].startswith(
         "DotProduct"
     )
+
+
+def test_a_calculator_is_shown_but_not_read(alloy):
+    text = config_of(GAPRegressor(baseline=Baseline(EMT(), "cheap")))["baseline"]
+    assert text == "cheap (EMT): a calculator, for Python only"
+    with pytest.raises(ConfigError, match=r"calculator is given in Python: GAPRegressor\(baseline=Baseline\(calculator\)\)"):
+        model_from_config({"baseline": text})
+    assert model_from_config({"baseline": None}).baseline is None
 
 
 def test_override():
@@ -65,6 +76,13 @@ def test_label_keys():
         ({"soup": {"r_cut": 5.0}}, ConfigError, "Unknown block: 'soup'. Did you mean 'soap'?"),
         ({"pair": {"type": "sope"}}, ConfigError, "Unknown type of block 'pair': 'sope'. Did you mean 'soap'?"),
         ({"soap": {"zeta": 2, "length_scale": 1.0}}, ConfigError, "must have one of"),
+        ({"soap": {"kernel": "mattern"}}, ConfigError, "Unknown kernel of block 'soap': 'mattern'. Did you mean 'matern'?"),
+        (
+            {"soap": {"kernel": "matern", "zeta": 2}},
+            ConfigError,
+            "must not have ['zeta']: the kernel matern has",
+        ),
+        ({"soap": {"nu": 2.5}}, ConfigError, "Unknown key in block 'soap': 'nu'"),
         ({"soap": 5}, ConfigError, "Block 'soap' must hold parameters"),
         ({"soap": {"r_cut": "wide"}}, TypeError, "`r_cut` must be a number"),
         ({"soap": {"r_cut": -1}}, ValueError, "`r_cut` must be a number above 1"),
@@ -72,6 +90,17 @@ def test_label_keys():
         ({"noise": {"hot": {"force": 1}}}, ConfigError, "Unknown key in block 'noise.hot': 'force'. Did you mean 'forces'?"),
         ({"noise": {"energy": 0}}, ValueError, "`noise.energy` must be a number above 0"),
         ({"noise": 3}, ConfigError, "Block 'noise' must be"),
+        (
+            {"baseline": "zbl"},
+            ConfigError,
+            "must be {type: zbl}, with r_outer and r_inner if you like; got 'zbl'.",
+        ),
+        ({"baseline": {"type": "emt"}}, ConfigError, "Block 'baseline' must be {type: zbl}"),
+        (
+            {"baseline": {"type": "zbl", "r_out": 2}},
+            ConfigError,
+            "Unknown key in block 'baseline': 'r_out'. Did you mean 'r_outer'?",
+        ),
         ({"labels": {"energies": "E"}}, ConfigError, "Did you mean 'energy'?"),
         ({"labels": "E"}, ConfigError, "Block 'labels' must be"),
     ],

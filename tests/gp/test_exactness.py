@@ -12,7 +12,7 @@ from gapkit.gp.observations import KINDS, labels_of
 from gapkit.neighbors import NeighborList
 from tests.conftest import copper_gold, labelled
 from tests.reference import rows as plain
-from tests.reference.gp import dense_gp, dtc
+from tests.reference.gp import dense_gp, sparse_gp
 
 NOISE = Noise(energy=0.01, forces=0.1, stress=0.02, per_config_type={"slab": Noise(0.02, 0.2, 0.05)})
 DELTA = 1.7
@@ -55,7 +55,7 @@ def stacked(frames, rows, e0, kinds=KINDS):
     return np.concatenate(k), np.concatenate(y), np.concatenate(sigma)
 
 
-def assert_same(model, test, test_rows, mean, variances):
+def assert_same(model, test, means, variances):
     """Energies, forces, stresses, variances of totals and of local energies: to 1e-8 of the largest value."""
     predictions = model.evaluate(test, uncertainty="exact", std=("energy", "energies", "forces", "stress"))
     e0 = [sum(model.e0_[s] for s in atoms.symbols) for atoms in test]
@@ -68,7 +68,7 @@ def assert_same(model, test, test_rows, mean, variances):
         ),
     }
     for kind, value in got.items():
-        expected = mean(np.concatenate([r[kind] for r in test_rows]))
+        expected = means[kind]
         assert_allclose(value, expected, rtol=0, atol=1e-8 * np.abs(expected).max(), err_msg=kind)
     for kind, std in (
         ("energy", [p.energy_std for p in predictions]),
@@ -139,23 +139,43 @@ def test_all_labels_with_sparse_points_that_span_the_feature_space(alloy, held_o
     inverse = np.linalg.inv(np.eye(phi.shape[1]) / DELTA**2 + phi.T @ (phi / sigma[:, None] ** 2))
     weights = inverse @ phi.T @ (y / sigma**2)
 
-    def variance(kind):
-        rows = np.concatenate([r[kind] for r in test_rows])
-        return np.einsum("pf,fg,pg->p", rows, inverse, rows)
-
-    assert_same(model, held_out, test_rows, lambda rows: rows @ weights, {k: variance(k) for k in ("energy", "local", *KINDS)})
+    rows = {kind: np.concatenate([r[kind] for r in test_rows]) for kind in ("local", *KINDS)}
+    variances = {kind: np.einsum("pf,fg,pg->p", r, inverse, r) for kind, r in rows.items()}
+    assert_same(model, held_out, {kind: r @ weights for kind, r in rows.items()}, variances)
 
 
+def priors(frames, settings, reference, kernel, kinds):
+    """k(l, l) of labels, as double sums over the environments of each frame."""
+    result = []
+    for kind, atoms in ((kind, atoms) for atoms in frames for kind in kinds):
+        x, dx, dx_strain = environments(atoms, settings)
+        same = atoms.numbers[:, None] == atoms.numbers
+        k = np.array([reference(x)(xi)[0] for xi in x]) * same
+        if kind in ("energy", "local"):
+            result += [k.sum()] if kind == "energy" else list(np.diag(k))
+            continue
+        second = np.array([[plain.second_derivative(kernel, a, b) for b in x] for a in x]) * same[:, :, None, None]
+        change = dx.reshape(len(x), -1, x.shape[1])
+        if kind == "stress":
+            change = np.stack([(dx_strain[:, a, b] + dx_strain[:, b, a]) / 2 for a, b in plain.VOIGT], axis=1)
+            change = change / atoms.get_volume()
+        result += list(np.einsum("icf,ijfg,jcg->c", change, second, change))
+    return np.array(result)
+
+
+@pytest.mark.parametrize("approximation", ["sor", "dtc", "fitc", "vfe"])
 @pytest.mark.parametrize("kernel", ["dot product", "rbf"])
-def test_textbook_formula_of_the_same_approximation(alloy, held_out, kernel):
-    """Case (c): DTC, dense and unstreamed."""
+def test_textbook_formula_of_the_same_approximation(alloy, held_out, kernel, approximation):
+    """Case (c): dense and unstreamed; mean, variances and evidence."""
     settings = dict(r_cut=4.0, n_max=2, l_max=2, sigma=0.5)
     ours, theirs = {
         "dot product": (DotProduct(3), lambda s: plain.dot_product(s, 3)),
         "rbf": (RBF(0.8), lambda s: plain.rbf(s, 0.8)),
     }[kernel]
     model = GAPRegressor(
-        [Term(SOAP(**settings), ours, delta=DELTA, n_sparse={"Cu": 6, "Au": 5}, selection="fps")], noise=NOISE
+        [Term(SOAP(**settings), ours, delta=DELTA, n_sparse={"Cu": 6, "Au": 5}, selection="fps")],
+        noise=NOISE,
+        approximation=approximation,
     ).fit(alloy)
     (term,) = model.potential_.terms
     features = {z: theirs(points) for z, points in zip((29, 79), term.points, strict=True)}
@@ -165,29 +185,19 @@ def test_textbook_formula_of_the_same_approximation(alloy, held_out, kernel):
         k_uu[columns, columns] = np.array([features[z](p)[0] for p in points])
     test_rows = blocks(held_out, settings, features)
     d2 = DELTA**2
-    variances = {}
-    for kind in ("energy", "local", "forces", "stress"):
-        prior = []
-        for atoms in held_out:
-            x, dx, dx_strain = environments(atoms, settings)
-            same = atoms.numbers[:, None] == atoms.numbers
-            k = np.array([theirs(x)(xi)[0] for xi in x]) * same
-            if kind in ("energy", "local"):
-                prior += [k.sum()] if kind == "energy" else list(np.diag(k))
-                continue
-            second = np.array([[plain.second_derivative(kernel, a, b) for b in x] for a in x]) * same[:, :, None, None]
-            change = dx.reshape(len(x), -1, x.shape[1])
-            if kind == "stress":
-                change = np.stack([(dx_strain[:, a, b] + dx_strain[:, b, a]) / 2 for a, b in plain.VOIGT], axis=1)
-                change = change / atoms.get_volume()
-            prior += list(np.einsum("icf,ijfg,jcg->c", change, second, change))
-        rows = np.concatenate([r[kind] for r in test_rows])
-        variances[kind] = dtc(d2 * k_uu, d2 * k_lu, d2 * rows, d2 * np.array(prior), y, sigma)[1]
-
-    def mean(rows):
-        return dtc(d2 * k_uu, d2 * k_lu, d2 * rows, np.zeros(len(rows)), y, sigma)[0]
-
-    assert_same(model, held_out, test_rows, mean, variances)
+    k_ll = d2 * priors(alloy, settings, theirs, kernel, KINDS)
+    of_kinds = ("energy", "local", "forces", "stress")
+    rows = [np.concatenate([r[kind] for r in test_rows]) for kind in of_kinds]
+    k_pp = d2 * np.concatenate([priors(held_out, settings, theirs, kernel, (kind,)) for kind in of_kinds])
+    mean, variance, evidence = sparse_gp(d2 * k_uu, d2 * k_lu, d2 * np.concatenate(rows), k_ll, k_pp, y, sigma, approximation)
+    until = np.cumsum([len(r) for r in rows])[:-1]
+    means, variances = (dict(zip(of_kinds, np.split(both, until), strict=True)) for both in (mean, variance))
+    assert_same(model, held_out, means, variances)
+    if approximation == "fitc":
+        with pytest.raises(ValueError, match="approximation"):
+            model.log_marginal_likelihood()
+    else:
+        assert_allclose(model.log_marginal_likelihood(), evidence, rtol=1e-9)
 
 
 def test_two_terms_add(alloy, held_out):
@@ -208,6 +218,7 @@ def test_two_terms_add(alloy, held_out):
         k_pu.append(delta**2 * np.concatenate([b["forces"] for b in blocks(held_out, s, features)]))
         for points, columns, z in zip(term.points, term.columns, (29, 79), strict=True):
             k_uu[columns, columns] = delta**2 * np.array([features[z](p)[0] for p in points])
-    mean, _ = dtc(k_uu, np.hstack(k_lu), np.hstack(k_pu), np.zeros(len(k_pu[0])), y, sigma)
+    none = np.zeros(len(y)), np.zeros(len(k_pu[0]))  # prior variances
+    mean, _, _ = sparse_gp(k_uu, np.hstack(k_lu), np.hstack(k_pu), *none, y, sigma, "dtc")
     forces = np.concatenate([p.forces.ravel() for p in model.evaluate(held_out)])
     assert_allclose(forces, mean, rtol=0, atol=1e-8 * np.abs(mean).max())

@@ -5,8 +5,9 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF as SklearnRBF
+from sklearn.gaussian_process.kernels import Matern as SklearnMatern
 
-from gapkit.kernels import RBF, Constant, DotProduct, Product, Sum
+from gapkit.kernels import RBF, Constant, DotProduct, Matern, PiecewisePolynomial, Product, Sum
 
 
 def test_values():
@@ -21,6 +22,77 @@ def test_values():
 def test_integer_powers_by_multiplication(zeta):
     x = np.random.default_rng(0).standard_normal((4, 3))
     assert_allclose(DotProduct(zeta)(x), (x @ x.T) ** zeta, rtol=1e-13)
+
+
+@pytest.mark.parametrize("nu", [1.5, 2.5, 3.5])
+def test_matern_equals_scikit_learns(nu):
+    """Whose nu = 3.5 is a Bessel function with a numeric gradient (forward differences, step 1e-10)."""
+    rng = np.random.default_rng(0)
+    x, s = rng.standard_normal((6, 4)), rng.standard_normal((5, 4))
+    ours, theirs = Matern(0.8, nu), SklearnMatern(0.8, nu=nu)
+    assert_allclose(ours(x, s), theirs(x, s), rtol=1e-11)
+    _, gradient = ours(x, eval_gradient=True)
+    assert_allclose(gradient, theirs(x, eval_gradient=True)[1], rtol=0, atol=1e-5 if nu == 3.5 else 1e-12)
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3, 6])
+def test_piecewise_polynomial_by_its_formula(dimension):
+    """As Rasmussen and Williams (4.21, q = 1) and QUIP write it, pair by pair; positive definite up to ``dimension``."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (40, dimension))
+    expected = np.zeros((40, 40))
+    for i in range(40):
+        for k in range(40):
+            r, j = np.linalg.norm(x[i] - x[k]) / 0.9, dimension // 2 + 1 + 1
+            expected[i, k] = max(1 - r, 0.0) ** (j + 1) * ((j + 1) * r + 1)
+    matrix = PiecewisePolynomial(0.9, dimension)(x)
+    assert_allclose(matrix, expected, rtol=0, atol=1e-14)
+    assert (matrix == 0.0).any()
+    assert np.linalg.eigvalsh(matrix).min() > 0.0
+
+
+ROUGH = [Matern(0.7, 1.5), Matern(0.7), Matern(0.7, 3.5), PiecewisePolynomial(0.7, 3)]
+
+
+@pytest.mark.parametrize("kernel", ROUGH, ids=repr)
+@pytest.mark.parametrize("offset", [0.0, 30.0])
+def test_derivatives_where_x_is_s(kernel, offset):
+    """∂²k/∂x∂s is C0 1 at x = s (that of k along a line through 0, 2 (1 - k(h))/h²), and is continuous there.
+
+    Far from the origin (x - s)² keeps ε x² of rounding, which must not pass for a distance.
+    """
+    x = np.array([[0.3, -0.2, 0.5]]) + offset
+    a, b = kernel.slopes(x, x)
+    assert_allclose(a * x + b * x, 0.0, rtol=0, atol=1e-12)
+    at = kernel.curvature(x, x)
+    assert_allclose(kernel(x, x), 1.0, rtol=0, atol=1e-15)
+    h = 1e-4
+    along_line = 2 * (1 - kernel(np.zeros((1, 1)), np.full((1, 1), h))) / h**2
+    assert_allclose(at[0], along_line, rtol=1e-3)  # the next term of k is h³, for nu = 1.5 with a factor 3
+
+    def matrix(s):
+        c0, c1, c2, c3, c4 = (float(c[0, 0]) for c in kernel.curvature(x, s))
+        u, v = x[0], s[0]
+        return c0 * np.eye(3) + c1 * np.outer(v, u) + c2 * np.outer(v, v) + c3 * np.outer(u, u) + c4 * np.outer(u, v)
+
+    for distance in (0.0, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4):
+        error = np.abs(matrix(x + np.array([distance, 0.0, 0.0])) - at[0] * np.eye(3)).max() / at[0].item()
+        assert error < 10 * distance + 1e-11  # C0 falls by 6 r/l to 8 r/l; the rest is rounding of c1 to c4 times x²
+
+
+@pytest.mark.parametrize("kernel", [*ROUGH, 0.5 * Matern(0.7, 1.5) * DotProduct(2)], ids=repr)
+def test_variances_of_derivatives_are_not_negative(kernel):
+    """For directions d_i at points x_i (some of them equal), sum_ij d_i ∂²k/∂x∂s d_j is a variance."""
+    rng = np.random.default_rng(0)
+    x = np.repeat(rng.uniform(-1, 1, (20, 3)), 2, axis=0)
+    c0, c1, c2, c3, c4 = kernel.curvature(x, x)
+    blocks = np.einsum("ij,fg->ifjg", c0, np.eye(3))
+    for c, left, right in ((c1, "jf", "ig"), (c2, "jf", "jg"), (c3, "if", "ig"), (c4, "if", "jg")):
+        blocks = blocks + np.einsum(f"ij,{left},{right}->ifjg", c, x, x)
+    matrix = blocks.reshape(120, 120)
+    assert_allclose(matrix, matrix.T, rtol=0, atol=1e-10)
+    eigenvalues = np.linalg.eigvalsh(matrix)
+    assert eigenvalues.min() > -1e-12 * eigenvalues.max()
 
 
 def test_scikit_learn_can_use_them():
@@ -54,6 +126,14 @@ def test_operators_and_repr():
         (lambda: DotProduct("4").check_parameters(), TypeError, "`zeta` must be a number"),
         (lambda: RBF(0.0).check_parameters(), ValueError, "`length_scale` must be a number above 0"),
         (lambda: (RBF(1.0) + Constant(-1.0)).check_parameters(), ValueError, "`value` must be a number above 0"),
+        (lambda: Matern(-1.0).check_parameters(), ValueError, "`length_scale` must be a number above 0"),
+        (lambda: Matern(1.0, 0.5).check_parameters(), ValueError, "`nu` must be one of 1.5, 2.5, 3.5; got 0.5. Forces need"),
+        (lambda: PiecewisePolynomial(1.0, 0).check_parameters(), ValueError, "`dimension` must be an integer of at least 1"),
+        (
+            lambda: (1.0 * PiecewisePolynomial(1.0, 3) + RBF()).check_features(4),
+            ValueError,
+            "`dimension` must be an integer of at least 4; got 3. Set dimension to the number of features",
+        ),
         (lambda: RBF() + "x", TypeError, "combines with gapkit kernels and numbers; got str"),
         (lambda: RBF() * SklearnRBF(), TypeError, "combines with gapkit kernels and numbers; got RBF"),
         (lambda: RBF() ** 2, TypeError, "no power"),

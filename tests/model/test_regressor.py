@@ -20,7 +20,7 @@ from sklearn.utils.estimator_checks import (
 
 from gapkit import RBF, SOAP, DotProduct, GAPCalculator, GAPRegressor, Noise, Term
 from gapkit.exceptions import InvalidLabelError, InvalidStructureError, LabelWarning, NumericalWarning
-from gapkit.model import fitting
+from gapkit.model import fitting, training
 from gapkit.validation import force_rmse
 from tests.conftest import copper_gold, labelled
 from tests.reference.soap import soap
@@ -146,7 +146,7 @@ def test_isolated_atom_frames_set_e0_and_stay_as_rows(alloy):
 
 @pytest.mark.parametrize("max_atoms", [1, 20, 10**6])
 def test_fit_does_not_depend_on_chunks(alloy, fitted, monkeypatch, max_atoms):
-    monkeypatch.setattr(fitting.fold_rows, "__kwdefaults__", {"show": False, "max_atoms": max_atoms})
+    monkeypatch.setattr(training.TrainingSet.chunks, "__defaults__", (max_atoms,))
     again = small_model().fit(alloy)
     tolerance = max(1e-10, 1e-15 * sum(np.abs(a).sum() for term in fitted.potential_.coefficients for a in term))
     test = [copper_gold(70, (True, True, False))]
@@ -351,7 +351,7 @@ def test_no_labels_at_all(alloy):
         (
             lambda m, f: m.set_params(long__selection="best").fit(f),
             ValueError,
-            "`selection` must be one of 'auto', 'cur', 'fps', 'uniform'",
+            "`selection` must be one of 'auto', 'cholesky', 'cur', .* got 'best'",
         ),
         (lambda m, f: m.set_params(long__kernel=np.dot).fit(f), TypeError, "`kernel` must be a gapkit kernel"),
         (lambda m, f: m.set_params(long__descriptor=3).fit(f), TypeError, "`descriptor` must be a gapkit descriptor"),

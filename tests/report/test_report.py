@@ -7,8 +7,23 @@ from html.parser import HTMLParser
 import numpy as np
 from matplotlib.figure import Figure
 
-from gapkit.report import ERROR_HEADER, Section, Table, drift_figure, eos_figure, error_rows, parity_figure, write_page
-from gapkit.validation import Drift, EOSCurve, ErrorRow, Residuals
+from gapkit.gp.calibration import ErrorSample
+from gapkit.report import (
+    ERROR_HEADER,
+    UNCERTAINTY_HEADER,
+    Section,
+    Table,
+    calibration_figure,
+    drift_figure,
+    eos_figure,
+    error_rows,
+    parity_figure,
+    uncertainty_rows,
+    write_page,
+)
+from gapkit.report.plots import to_data_uri
+from gapkit.validation import Drift, EOSCurve, ErrorRow, Residuals, UncertaintyRow
+from gapkit.validation import uncertainty as metrics
 
 
 def some_residuals(n: int, with_stress: bool = True) -> Residuals:
@@ -38,6 +53,59 @@ def test_drift_and_eos_pictures():
     ]
     difference = figure.axes[1].get_lines()[1].get_ydata()
     np.testing.assert_allclose(difference, [100.0], atol=1e-9)  # 0.2 eV against 0.1 on the line
+
+
+def test_calibration_picture_has_a_row_per_kind_and_the_numbers_of_the_metrics():
+    rng = np.random.default_rng(0)
+    samples = {}
+    for kind, n_in_each in (("energy", 1), ("forces", 60), ("stress", 6)):
+        structure = np.repeat(np.arange(50), n_in_each)
+        std = np.exp(rng.normal(size=len(structure)))
+        samples[kind] = ErrorSample(2.0 * std * rng.standard_normal(len(std)), std, structure)
+    figure = calibration_figure(samples, n_draws=20)
+    assert [a.get_title(loc="left") for a in figure.axes[::3]] == [
+        "force components: 3000 in 50 structures",
+        "energy per atom: 50 in 50 structures",
+        "stress components: 300 in 50 structures",
+    ]
+    for k, kind in enumerate(("forces", "energy", "stress")):
+        curve, errors, ratios = figure.axes[3 * k : 3 * k + 3]
+        r, s = samples[kind].residual, samples[kind].std
+        legend = [text.get_text() for text in curve.get_legend().get_texts()]
+        assert f"(area {metrics.miscalibration_area(r, s):.3f})" in legend[1]
+        assert f"mean z² {np.mean((r / s) ** 2):.2f}" in ratios.texts[0].get_text()
+        assert errors.get_xlim()[0] < s.min() < s.max() < errors.get_xlim()[1]
+        assert errors.collections
+        assert errors.get_xscale() == errors.get_yscale() == "log"
+    table_chance = metrics.simulated(metrics.miscalibration_area, samples["energy"].std, n_draws=20)
+    assert f"(area up to {np.quantile(table_chance, 0.95):.3f})" in figure.axes[3].get_legend().get_texts()[0].get_text()
+
+
+def test_calibration_picture_of_hardly_anything():
+    assert calibration_figure({}).axes == []
+    one = np.array([0.1])
+    figure = calibration_figure({"energy": ErrorSample(one, one, np.array([0]))}, n_draws=5)
+    assert len(figure.axes) == 3
+    to_data_uri(figure)  # draws without a warning
+    exact = ErrorSample(np.zeros(40), np.ones(40), np.arange(40))
+    to_data_uri(calibration_figure({"forces": exact}, n_draws=5))
+    crystal = ErrorSample(np.zeros(40), np.zeros(40), np.arange(40))
+    assert calibration_figure({"forces": crystal}, n_draws=5).axes == []
+
+
+def test_rows_of_error_bars():
+    row = UncertaintyRow(
+        kind="energy", group="", n_structures=3, n_values=3, n_zero=0, rmse=1.2345, mean_std=0.5, crps=0.1, dispersion=0.2,
+        zms=4.0, zms_interval=(3.0, 5.5), miscalibration=0.1, miscalibration_chance=0.2, ence=None, ence_perfect=None,
+        rank_correlation=0.5, rank_correlation_perfect=0.6, auroc=None, auroc_perfect=None, nll_gain=-0.5, coverage=0.91,
+    )  # fmt: skip
+    assert uncertainty_rows([row]) == [
+        [
+            "energy (meV/atom)", "(none)", "3", "3", "1.23", "0.5", "4.00 (3.00..5.50)", "0.100 (0.200)", "-", "0.50 (0.60)",
+            "-", "-0.50", "0.910",
+        ]
+    ]  # fmt: skip
+    assert len(uncertainty_rows([row])[0]) == len(UNCERTAINTY_HEADER)
 
 
 class Checker(HTMLParser):

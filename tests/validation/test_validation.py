@@ -5,6 +5,7 @@ import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from numpy.testing import assert_allclose
+from sklearn.metrics import r2_score
 
 from gapkit import SOAP, DotProduct, GAPRegressor, Noise, Prediction, Term
 from gapkit.validation import eos_parameters, equation_of_state, error_table, force_rmse, nve_drift, residuals
@@ -32,6 +33,34 @@ def test_errors_per_type(alloy):
         assert row.energy_rmse == pytest.approx(3.0)
         assert (row.forces_mae, row.forces_rmse) == pytest.approx((0.02, 0.02))
         assert row.stress_rmse == pytest.approx(1.6021766, rel=1e-6)
+
+
+def test_determination_is_that_of_scikit_learn(alloy):
+    rng = np.random.default_rng(0)
+    predictions = predictions_with_errors(alloy, 0.003, 0.0, 0.01)
+    for p in predictions:
+        p.forces[:] += rng.normal(0.0, 0.3, p.forces.shape)
+    row = error_table(alloy, predictions)[-1]
+    forces = np.concatenate([a.get_forces().ravel() for a in alloy])
+    assert row.forces_r2 == pytest.approx(r2_score(forces, np.concatenate([p.forces.ravel() for p in predictions])))
+    sizes = np.array([len(a) for a in alloy])
+    energies = np.array([a.get_potential_energy() for a in alloy]) / sizes
+    assert row.energy_r2 == pytest.approx(r2_score(energies, energies + 0.003))
+    assert row.stress_r2 < 1.0
+    assert error_table(alloy[:1], predictions[:1])[-1].energy_r2 is None
+
+
+def test_force_errors_per_species(alloy):
+    predictions = predictions_with_errors(alloy, 0.0, 0.02, 0.0)
+    for atoms, p in zip(alloy, predictions, strict=True):
+        p.forces[atoms.symbols == "Au"] += 0.08
+    rows = error_table(alloy, predictions, by="species")
+    assert [(row.config_type, row.frames) for row in rows] == [("Cu", 10), ("Au", 10)]
+    assert [row.forces_rmse for row in rows] == pytest.approx([0.02, 0.1])
+    assert [row.forces_mae for row in rows] == pytest.approx([0.02, 0.1])
+    assert rows[0].energy_rmse is rows[0].stress_rmse is None
+    with pytest.raises(ValueError, match="`by` must be one of"):
+        error_table(alloy, predictions, by="charge")
 
 
 def test_missing_labels_are_left_out(alloy):

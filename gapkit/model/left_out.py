@@ -1,0 +1,151 @@
+"""Leave-one-out predictions of training structures: closed form, from a second streamed pass over their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..gp.design import SparseTerm
+from ..gp.leave_one_out import leave_one_out
+from ..gp.observations import KINDS, Noise
+from ..gp.posterior import SparsePosterior
+from .atomic_energies import AtomicEnergies
+from .folding import whitened_rows
+from .training import RowChunk, SparseModel, TrainingSet
+
+__all__ = ["StructureRows", "left_out", "left_out_errors", "rows_of_some"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class StructureRows:
+    """All rows of one structure, unit delta, energies divided by √N.
+
+    Attributes
+    ----------
+    number : int
+        Place of the structure in the training set.
+    noise_class : str
+        Key into `Noise.classes`.
+    kind : ndarray of str of shape (n,)
+        Kind of each label.
+    phi : ndarray of shape (n, n_sparse)
+        Whitened rows.
+    target, own, divisor : ndarray of shape (n,)
+        Labels, noise of their own, and what they were divided by; see `RowBlock`.
+    place : ndarray of int of shape (n,)
+        Which component of its kind a row is: atoms x y z for forces, Voigt for stress.
+    unexplained : ndarray of shape (n_terms, n) or None
+        Prior variance that the sparse points miss, unit delta.
+    """
+
+    number: int
+    noise_class: str
+    kind: NDArray[np.str_]
+    phi: Array
+    target: Array
+    own: Array
+    divisor: Array
+    place: NDArray[np.int64]
+    unexplained: Array | None
+
+    def sigma(self, noise: Noise) -> Array:
+        """Noise of each row."""
+        of_class = noise.classes()[self.noise_class]
+        given = np.array([getattr(of_class, str(kind)) for kind in self.kind], float)
+        return np.where(np.isnan(self.own), given, self.own)
+
+
+def rows_of_some(
+    terms: Sequence[SparseTerm],
+    training: TrainingSet,
+    e0: AtomicEnergies,
+    noise: Noise,
+    n_structures: int,
+    random_state: int | None,
+    *,
+    unexplained: bool = False,
+) -> list[StructureRows]:
+    """Rows of a seeded sample of the structures (all, if there are no more); see `whitened_rows`."""
+    n = len(training.frames)
+    chosen = np.arange(n)
+    if n > n_structures:
+        chosen = np.sort(np.random.default_rng(random_state).choice(n, n_structures, replace=False))
+    result: list[StructureRows] = []
+    for chunk in training.sample([int(k) for k in chosen]).chunks(e0, noise):
+        result += _structures(terms, chunk, chosen, unexplained)
+    return result
+
+
+def _structures(
+    terms: Sequence[SparseTerm], chunk: RowChunk, numbers: NDArray[np.int64], unexplained: bool
+) -> list[StructureRows]:
+    """Rows of a chunk, structure by structure; labels that are left out of the fit are left out here."""
+    blocks = list(whitened_rows(terms, chunk, unexplained=unexplained))
+    result = []
+    for s, number in enumerate(chunk.numbers):
+        members = [np.flatnonzero(b.structure == s) for b in blocks]
+        places = [m - m.min(initial=0) for m in members]
+        kept = [~np.isinf(b.own[m]) for b, m in zip(blocks, members, strict=True)]
+        parts = [(b, m[k], p[k]) for b, m, p, k in zip(blocks, members, places, kept, strict=True) if k.any()]
+        if not parts:
+            continue
+        missed = None
+        if unexplained:
+            missed = np.concatenate([b.unexplained[:, m] for b, m, _ in parts if b.unexplained is not None], axis=1)
+        result.append(
+            StructureRows(
+                int(numbers[number]),
+                chunk.noise_class,
+                np.concatenate([np.full(len(m), b.kind) for b, m, _ in parts]),
+                np.concatenate([b.phi[m] for b, m, _ in parts]),
+                np.concatenate([b.target[m] for b, m, _ in parts]),
+                np.concatenate([b.own[m] for b, m, _ in parts]),
+                np.concatenate([b.divisor[m] for b, m, _ in parts]),
+                np.concatenate([p for _, _, p in parts]),
+                missed,
+            )
+        )
+    return result
+
+
+def left_out(model: SparseModel, posterior: SparsePosterior, rows: StructureRows) -> tuple[Array, Array]:
+    """Residuals (label - prediction) and standard deviations of the rows of a structure, predicted without it.
+
+    The sparse points stay what they are, those of the structure included.
+
+    Parameters
+    ----------
+    model : SparseModel
+        Amplitudes and noise.
+    posterior : SparsePosterior
+        Of all structures.
+    rows : StructureRows
+        Of one of them.
+
+    Returns
+    -------
+    residuals, deviations : ndarray of shape (n,)
+        Energies divided by √N.  Deviations contain what the sparse points miss if ``rows`` knows it.
+    """
+    delta = np.repeat([term.delta for term in model.sparse], [term.n_points for term in model.sparse])
+    residuals, deviations = leave_one_out(posterior, rows.phi * delta, rows.target, rows.sigma(model.noise))
+    if rows.unexplained is not None:
+        missed = np.array([term.delta**2 for term in model.sparse]) @ rows.unexplained
+        deviations = np.sqrt(deviations**2 + missed)
+    return residuals, deviations
+
+
+def left_out_errors(model: SparseModel, posterior: SparsePosterior, rows: Sequence[StructureRows]) -> dict[str, float]:
+    """Root mean square of the leave-one-out residuals per kind of label (energies: eV/atom^½)."""
+    squares: dict[str, list[Array]] = {}
+    for structure in rows:
+        residuals, _ = left_out(model, posterior, structure)
+        for kind in KINDS:
+            squares.setdefault(kind, []).append(residuals[structure.kind == kind] ** 2)
+    joined = {kind: np.concatenate(parts) for kind, parts in squares.items()}
+    return {kind: float(np.sqrt(values.mean())) for kind, values in joined.items() if len(values)}
