@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
-from ..gp.design import SparseTerm
+from ..gp.design import SparseTerm, coefficients_from
 from ..gp.low_rank import LowRankVariance
 from ..gp.posterior import SparsePosterior
 
-__all__ = ["FastPosterior", "coefficients_from"]
+__all__ = ["MEMBERS", "RANK", "FastPosterior"]
 
 Array = NDArray[np.float64]
 
@@ -82,17 +82,6 @@ class FastPosterior:
                         factor, low_rank.directions[columns], lower=True, trans="T", check_finite=False
                     )
         return cls(low_rank, projection, _members(terms, posterior, min(n_members, n_sparse)))
-
-
-def coefficients_from(terms: Sequence[SparseTerm], weights: Array) -> list[list[Array]]:
-    """alpha = delta L^-T w of each group of each term, eV."""
-    return [
-        [
-            term.delta * solve_triangular(factor, weights[columns], lower=True, trans="T") if factor.size else np.empty(0)
-            for factor, columns in zip(term.cholesky, term.columns, strict=True)
-        ]
-        for term in terms
-    ]
 
 
 def _members(terms: Sequence[SparseTerm], posterior: SparsePosterior, n: int) -> list[list[list[Array]]]:

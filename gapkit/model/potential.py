@@ -15,7 +15,7 @@ from .fast_posterior import FastPosterior
 from .repulsion import Repulsion
 from .tables import Table, tables_of
 
-__all__ = ["APPROXIMATIONS", "Potential"]
+__all__ = ["APPROXIMATIONS", "Potential", "posterior_of"]
 
 Array = NDArray[np.float64]
 
@@ -58,8 +58,7 @@ class Potential:
     @cached_property
     def fast(self) -> FastPosterior:
         """What fast standard deviations need; takes a few M³ operations once."""
-        assert self.posterior is not None  # noqa: S101 - for the type checker: `predict` has refused
-        return FastPosterior.of(self.terms, self.posterior)
+        return FastPosterior.of(self.terms, posterior_of(self))
 
     @property
     def neighbor_range(self) -> float:
@@ -78,3 +77,19 @@ class Potential:
         Not in "sor"; and for terms with many environments per atom it is taken as 0: see `gapkit.gp.prior`.
         """
         return bool(term.descriptor.one_per_atom) and self.approximation != "sor"
+
+
+def posterior_of(potential: Potential) -> SparsePosterior:
+    """The posterior of a potential.
+
+    Raises
+    ------
+    ValueError
+        If it has none.
+    """
+    if potential.posterior is None:
+        raise ValueError(
+            "The model must have its posterior for this; got one without: a file saved with posterior=False, or a sample. "
+            "Use the model that was fitted, or save it with posterior=True."
+        )
+    return potential.posterior

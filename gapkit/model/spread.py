@@ -14,7 +14,7 @@ from ..exceptions import NumericalWarning
 from ..gp.design import SparseTerm, whiten
 from ..gp.prior import prior_of_structures
 from ..neighbors import NeighborList
-from .potential import Potential
+from .potential import Potential, posterior_of
 
 __all__ = ["Spread", "clipped", "deviations", "with_amplitudes"]
 
@@ -114,14 +114,12 @@ def with_amplitudes(terms: Sequence[SparseTerm], rows: Array) -> Array:
 
 def deviations(potential: Potential, prior: Array, phi: Array, what: str) -> Array:
     """Standard deviations of functionals from their rows `with_amplitudes` and the prior variances of the open terms."""
-    posterior = potential.posterior
-    assert posterior is not None  # noqa: S101 - for the type checker: `predict` has refused
     known = np.zeros(len(phi))
     for term in potential.terms:
         if potential.is_open(term):
             own = phi[:, term.columns[0].start : term.columns[-1].stop]
             known += np.einsum("nm,nm->n", own, own)
-    result: Array = np.sqrt(clipped(potential, prior - known, prior, what) + posterior.data_variance(phi))
+    result: Array = np.sqrt(clipped(potential, prior - known, prior, what) + posterior_of(potential).data_variance(phi))
     return result
 
 
