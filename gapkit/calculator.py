@@ -27,8 +27,8 @@ class GAPCalculator(Calculator):  # type: ignore[misc]
     ----------
     model : GAPRegressor
         Fitted.
-    uncertainty : None or "exact", default None
-        Whether each evaluation also gives standard deviations.
+    uncertainty : None, "exact" or "fast", default None
+        Whether each evaluation also gives standard deviations, and how: see `GAPRegressor.evaluate`.
     std : collection of {"energy", "energies", "forces", "stress"}, default the first two
         Which of them; those of forces and stresses cost as much as rows of a fit.
     skin : float, default 1.0

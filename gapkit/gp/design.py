@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import blas, lapack
+from scipy.linalg import blas, lapack, solve_triangular
 
 from .._backend import row_ops
 from ..descriptors import Descriptor, Features
@@ -26,6 +26,7 @@ __all__ = [
     "Rows",
     "SparseTerm",
     "blocks_of_centers",
+    "coefficients_from",
     "kernel_rows",
     "own_noise",
     "pivoted_cholesky",
@@ -422,3 +423,14 @@ def whiten(terms: Sequence[SparseTerm], rows: Array) -> Array:
             if factor.size and len(rows):
                 rows[:, columns] = blas.dtrsm(1.0, factor, rows[:, columns].T, lower=1).T
     return rows
+
+
+def coefficients_from(terms: Sequence[SparseTerm], weights: Array) -> list[list[Array]]:
+    """alpha = delta L^-T w of each group of each term, eV, from weights w of shape (n_sparse,)."""
+    return [
+        [
+            term.delta * solve_triangular(factor, weights[columns], lower=True, trans="T") if factor.size else np.empty(0)
+            for factor, columns in zip(term.cholesky, term.columns, strict=True)
+        ]
+        for term in terms
+    ]

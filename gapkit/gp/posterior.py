@@ -154,3 +154,10 @@ class SparsePosterior:
         scaled = solve_triangular(self.factor, phi.T, trans="T", check_finite=False)
         result: Array = np.einsum("mn,mn->n", scaled, scaled)
         return result
+
+    def sample(self, n: int, rng: np.random.Generator) -> Array:
+        """Draw weights, shape (n, n_sparse): w + R⁻¹ξ with ξ standard normal."""
+        normal = rng.standard_normal((len(self.weights), n))
+        deviation = solve_triangular(self.factor, normal, check_finite=False) if len(self.weights) else normal
+        result: Array = self.weights + deviation.T
+        return result

@@ -43,8 +43,10 @@ def derivative_deviations(
             prior_stress += term.delta**2 * prior.stress
     forces = stresses = None
     if "forces" in wanted:
-        forces = deviations(potential, prior_forces, with_amplitudes(potential, rows.forces), "forces").reshape(-1, 3)
+        forces = deviations(potential, prior_forces, with_amplitudes(potential.terms, rows.forces), "forces").reshape(-1, 3)
     if "stress" in wanted:
-        found = iter(deviations(potential, prior_stress, with_amplitudes(potential, rows.stress), "stresses").reshape(-1, 6))
+        found = iter(
+            deviations(potential, prior_stress, with_amplitudes(potential.terms, rows.stress), "stresses").reshape(-1, 6)
+        )
         stresses = [next(found) if stress else None for stress in of_stress]
     return forces, stresses

@@ -9,10 +9,9 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 
 from .._backend import one_thread_in_workers
-from ..gp.design import SparseTerm, own_noise, targets, whiten
+from ..gp.design import SparseTerm, coefficients_from, own_noise, targets, whiten
 from ..gp.observations import KINDS, Noise
 from ..gp.posterior import RowFactor, SparsePosterior
 from ..gp.prior import rows_and_priors
@@ -23,7 +22,6 @@ from .training import RowChunk, SparseModel
 __all__ = [
     "Factors",
     "RowBlock",
-    "coefficients_of",
     "fold_block",
     "fold_rows",
     "merge_factors",
@@ -222,17 +220,4 @@ def solve(model: SparseModel, factors: Mapping[str, RowFactor]) -> tuple[SparseP
     sigma = {name: noise_of_group(name, model.noise) for name in factors}
     scale = np.concatenate([np.full(term.n_points, term.delta) for term in model.sparse])
     posterior = SparsePosterior.from_factors(factors, sigma, scale)
-    return posterior, coefficients_of(model.sparse, posterior)
-
-
-def coefficients_of(terms: Sequence[SparseTerm], posterior: SparsePosterior) -> list[list[Array]]:
-    """alpha = delta L^-T w of each group of each term, eV."""
-    return [
-        [
-            term.delta * solve_triangular(factor, posterior.weights[columns], lower=True, trans="T")
-            if factor.size
-            else np.empty(0)
-            for factor, columns in zip(term.cholesky, term.columns, strict=True)
-        ]
-        for term in terms
-    ]
+    return posterior, coefficients_from(model.sparse, posterior.weights)

@@ -51,6 +51,7 @@ def save(model: GAPRegressor, path: str | Path, *, posterior: bool = True) -> No
     """
     check_is_fitted(model, "potential_")
     potential = model.potential_
+    posterior = posterior and potential.posterior is not None
     arrays: dict[str, Array] = {}
     terms = []
     for t, (sparse, (name, _)) in enumerate(zip(potential.terms, model.terms_, strict=True)):

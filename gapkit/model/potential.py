@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from ..gp.design import SparseTerm
 from ..gp.posterior import SparsePosterior
 from .atomic_energies import AtomicEnergies
+from .fast_posterior import FastPosterior
 from .repulsion import Repulsion
 from .tables import Table, tables_of
 
-__all__ = ["APPROXIMATIONS", "Potential"]
+__all__ = ["APPROXIMATIONS", "Potential", "posterior_of"]
 
 Array = NDArray[np.float64]
 
@@ -54,6 +55,11 @@ class Potential:
         """Splines of the terms that ask for them."""
         return [tables_of(term, alphas) for term, alphas in zip(self.terms, self.coefficients, strict=True)]
 
+    @cached_property
+    def fast(self) -> FastPosterior:
+        """What fast standard deviations need; takes a few M³ operations once."""
+        return FastPosterior.of(self.terms, posterior_of(self))
+
     @property
     def neighbor_range(self) -> float:
         """Distance (Å) beyond which no atom matters."""
@@ -71,3 +77,19 @@ class Potential:
         Not in "sor"; and for terms with many environments per atom it is taken as 0: see `gapkit.gp.prior`.
         """
         return bool(term.descriptor.one_per_atom) and self.approximation != "sor"
+
+
+def posterior_of(potential: Potential) -> SparsePosterior:
+    """The posterior of a potential.
+
+    Raises
+    ------
+    ValueError
+        If it has none.
+    """
+    if potential.posterior is None:
+        raise ValueError(
+            "The model must have its posterior for this; got one without: a file saved with posterior=False, or a sample. "
+            "Use the model that was fitted, or save it with posterior=True."
+        )
+    return potential.posterior

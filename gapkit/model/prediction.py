@@ -15,16 +15,20 @@ from ..gp.design import SparseTerm, blocks_of_centers
 from ..gp.observations import forces_and_stresses
 from ..neighbors import NeighborList
 from .derivative_spread import derivative_deviations
+from .fast_spread import Committee, FastSpread
 from .potential import Potential
 from .spread import Spread
 from .tables import ExactSum, Table
 
-__all__ = ["STD_CHOICES", "STD_DEFAULT", "Prediction", "predict", "table_errors"]
+__all__ = ["STD_CHOICES", "STD_DEFAULT", "UNCERTAINTY_CHOICES", "Prediction", "predict", "table_errors"]
 
 Array = NDArray[np.float64]
 
 STD_CHOICES = ("energy", "energies", "forces", "stress")
 """What a standard deviation can be asked for; the last two cost as much as rows of a fit."""
+
+UNCERTAINTY_CHOICES = (None, "exact", "fast")
+"""How standard deviations can be computed."""
 
 STD_DEFAULT = ("energy", "energies")
 """What standard deviations are given for when none are named."""
@@ -87,8 +91,9 @@ def predict(
         Pairs up to at least ``potential.neighbor_range``.
     forces, stress : bool, default True
         Whether to compute them.
-    uncertainty : None or "exact", default None
-        "exact": standard deviations from the posterior of the sparse Gaussian process (DTC).
+    uncertainty : None, "exact" or "fast", default None
+        "exact": standard deviations from the posterior of the sparse Gaussian process.  "fast": estimates; see
+        `gapkit.model.fast_spread`.
     std : collection of {"energy", "energies", "forces", "stress"}
         Which standard deviations; that of the total energy costs time quadratic in the number of atoms, those of forces and
         stresses cost as much as rows of a fit.
@@ -103,7 +108,7 @@ def predict(
     ValueError
         If an uncertainty is asked of a model that was saved without its posterior.
     """
-    check_choice("uncertainty", uncertainty, (None, "exact"))
+    check_choice("uncertainty", uncertainty, UNCERTAINTY_CHOICES)
     for name in std:
         check_choice("std", name, STD_CHOICES)
     if uncertainty is not None and potential.posterior is None:
@@ -111,12 +116,14 @@ def predict(
             describe("uncertainty", "None for a model without posterior", uncertainty, "Save the model with posterior=True.")
         )
     wanted = frozenset(std) if uncertainty else frozenset[str]()
+    fast = uncertainty == "fast"
     energies = _atomic_energies(potential, neighbors)
     gradient = np.zeros((len(neighbors.centers), 3)) if forces or stress else None
     if potential.repulsion is not None:
         potential.repulsion.add_to(neighbors, energies, gradient)
     of_energies, of_derivatives = wanted & {"energy", "energies"}, wanted & {"forces", "stress"}
-    spread = Spread(potential, neighbors, of_energies) if of_energies else None
+    spread = (FastSpread if fast else Spread)(potential, neighbors, of_energies) if of_energies else None
+    committee = Committee(potential, neighbors) if of_derivatives and fast else None
     for t, term in enumerate(potential.terms):
         widest = max([1, *(len(points) for points in term.points)])
         for centers in blocks_of_centers(term.descriptor.entries_until(neighbors), 8 * widest, _BLOCK):
@@ -124,7 +131,11 @@ def predict(
             kernels = _add_term(term, potential.coefficients[t], potential.tables[t], features, energies, gradient)
             if spread:
                 spread.add(t, features, kernels)
-    derivatives = derivative_deviations(potential, neighbors, of_derivatives) if of_derivatives else None
+            if committee:
+                committee.add(t, features)
+    derivatives = None
+    if of_derivatives:
+        derivatives = committee.results(wanted) if committee else derivative_deviations(potential, neighbors, of_derivatives)
     return _assemble(neighbors, energies, gradient, forces, stress, spread, derivatives)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,17 +11,17 @@ from scipy.sparse import csr_array
 
 from ..descriptors import Features
 from ..exceptions import NumericalWarning
-from ..gp.design import whiten
+from ..gp.design import SparseTerm, whiten
 from ..gp.prior import prior_of_structures
 from ..neighbors import NeighborList
-from .potential import Potential
+from .potential import Potential, posterior_of
 
 __all__ = ["Spread", "clipped", "deviations", "with_amplitudes"]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
-_NEGLIGIBLE = 1e-15  # of delta²: a prior variance so small is rounding itself, as that of a force which symmetry makes 0
+_NEGLIGIBLE = 1e-13  # of delta²: a prior variance so small is rounding itself, as that of a force which symmetry makes 0
 
 
 class Spread:
@@ -42,7 +42,7 @@ class Spread:
 
     def __init__(self, potential: Potential, neighbors: NeighborList, wanted: frozenset[str]) -> None:
         self.potential, self.neighbors, self.wanted = potential, neighbors, wanted
-        self.phi = np.zeros((neighbors.n_atoms, potential.n_sparse))
+        self.rows = np.zeros((neighbors.n_atoms, potential.n_sparse))
         self.prior = np.zeros(neighbors.n_atoms)
         self.environments: list[list[tuple[Array, Index]]] = [[] for _ in potential.terms]
 
@@ -51,7 +51,7 @@ class Spread:
         term = self.potential.terms[t]
         n_owners = features.owners.shape[1]
         weights = term.descriptor.multiplicity / n_owners * features.weights_or_ones
-        for group, (points, of_points, columns) in enumerate(zip(term.points, term.weights, term.columns, strict=True)):
+        for group, (points, of_points) in enumerate(zip(term.points, term.weights, strict=True)):
             members = np.flatnonzero(features.groups == group)
             if len(members) == 0 or len(points) == 0:
                 continue
@@ -59,11 +59,12 @@ class Spread:
             if kernel is None:
                 kernel = term.kernel(term.seen(group, features.values[members]), term.seen(group, points))
             if term.descriptor.one_per_atom:  # all weights are 1
-                self.phi[features.owners[members, 0], columns] = kernel
+                self._take(t, group, features.owners[members, 0], kernel)
                 continue
             for atoms in features.owners[members].T:
                 entries = weights[members], (atoms, np.arange(len(members)))
-                self.phi[:, columns] += csr_array(entries, shape=(len(self.phi), len(members))) @ (kernel * of_points)
+                per_atom = csr_array(entries, shape=(self.neighbors.n_atoms, len(members))) @ (kernel * of_points)
+                self._take(t, group, slice(None), per_atom)
         if self.potential.is_open(term):
             for group in np.unique(features.groups):
                 members = features.groups == group
@@ -75,25 +76,37 @@ class Spread:
 
     def results(self) -> tuple[Array | None, Array | None]:
         """Standard deviations (eV) of the local and of the total energies, None for what is not wanted."""
-        with_amplitudes(self.potential, self.phi)
+        self._finish_rows()
         local = total = None
         if "energies" in self.wanted:
-            local = deviations(self.potential, self.prior, self.phi, "local energies")
+            local = self._deviations(self.rows, self.prior, "local energies")
         if "energy" in self.wanted:
             prior = np.zeros(self.neighbors.n_structures)
             for term, parts in zip(self.potential.terms, self.environments, strict=True):
                 if parts:
                     values, groups = (np.concatenate(p) for p in zip(*parts, strict=True))
                     prior += term.delta**2 * prior_of_structures(term, self.neighbors, values, groups)
-            phi = np.add.reduceat(self.phi, self.neighbors.first_atom[:-1], axis=0)
-            total = deviations(self.potential, prior, phi, "total energies")
+            total = self._deviations(
+                np.add.reduceat(self.rows, self.neighbors.first_atom[:-1], axis=0), prior, "total energies"
+            )
         return local, total
 
+    def _take(self, t: int, group: int, atoms: Index | slice, kernel: Array) -> None:
+        """Add kernels with the sparse points of a group to the rows of some atoms."""
+        self.rows[atoms, self.potential.terms[t].columns[group]] += kernel
 
-def with_amplitudes(potential: Potential, rows: Array) -> Array:
+    def _finish_rows(self) -> None:
+        """Make whitened rows of the sums of kernels."""
+        with_amplitudes(self.potential.terms, self.rows)
+
+    def _deviations(self, rows: Array, prior: Array, what: str) -> Array:
+        return deviations(self.potential, prior, rows, what)
+
+
+def with_amplitudes(terms: Sequence[SparseTerm], rows: Array) -> Array:
     """Whitened rows times the delta of each term, in place."""
-    whiten(potential.terms, rows)
-    for term in potential.terms:
+    whiten(terms, rows)
+    for term in terms:
         for columns in term.columns:
             rows[:, columns] *= term.delta
     return rows
@@ -101,25 +114,27 @@ def with_amplitudes(potential: Potential, rows: Array) -> Array:
 
 def deviations(potential: Potential, prior: Array, phi: Array, what: str) -> Array:
     """Standard deviations of functionals from their rows `with_amplitudes` and the prior variances of the open terms."""
-    posterior = potential.posterior
-    assert posterior is not None  # noqa: S101 - for the type checker: `predict` has refused
     known = np.zeros(len(phi))
     for term in potential.terms:
         if potential.is_open(term):
             own = phi[:, term.columns[0].start : term.columns[-1].stop]
             known += np.einsum("nm,nm->n", own, own)
-    negligible = _NEGLIGIBLE * sum(term.delta**2 for term in potential.terms)
-    result: Array = np.sqrt(clipped(prior - known, prior, negligible, what) + posterior.data_variance(phi))
+    result: Array = np.sqrt(clipped(potential, prior - known, prior, what) + posterior_of(potential).data_variance(phi))
     return result
 
 
-def clipped(variance: Array, prior: Array, negligible: float, what: str) -> Array:
-    """Replace negative variances by 0; say so when one is larger than rounding explains."""
-    bad = variance < -np.maximum(1e-9 * prior, negligible)
+def clipped(potential: Potential, variance: Array, prior: Array, what: str) -> Array:
+    """Replace negative variances by 0; say so when one is larger than rounding explains.
+
+    ``variance`` is what is left of ``prior``.  A prior that is 0 itself by symmetry, such as that of the forces in a crystal,
+    is rounding at the scale of the amplitudes.
+    """
+    bad = variance < -np.maximum(1e-9 * prior, _NEGLIGIBLE * sum(term.delta**2 for term in potential.terms))
     if bad.any():
         warnings.warn(
-            f"{int(bad.sum())} of {len(variance)} prior variances of {what} were negative (lowest {variance.min():.2e} eV²) "
-            "and are taken as 0: rounding in nearly dependent sparse points. Fewer sparse points cure it.",
+            f"{int(bad.sum())} of {len(variance)} prior variances of {what} were negative (lowest {variance.min():.2e} "
+            f"of at most {prior.max():.2e}) and are taken as 0: rounding in nearly dependent sparse points. "
+            "Fewer sparse points cure it.",
             NumericalWarning,
             stacklevel=2,
         )
