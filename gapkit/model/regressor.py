@@ -326,7 +326,7 @@ class GAPRegressor(FittedModel):
         check_is_fitted(self, "potential_")
         return log_evidence(SparseModel(self.terms_, self.potential_.terms, self.noise_), self.factors_, self.approximation)
 
-    def calibrate(self, X: str | Sequence[Atoms] = "loo", *, method: str = "scale", by: str | None = None) -> Self:
+    def calibrate(self, X: str | Sequence[Atoms] = "loo", *, method: str = "isotonic", by: str | None = None) -> Self:
         """Learn from errors how large standard deviations should be; all that are given from then on are calibrated.
 
         Standard deviations are those of the posterior, times a factor or through a non-decreasing function, separately for
@@ -337,7 +337,7 @@ class GAPRegressor(FittedModel):
         X : "loo" or list of ase.Atoms, default "loo"
             "loo": each training structure (at most 300 of them) predicted without it, in closed form, from a second pass
             over the rows.  Or other structures with labels, as like as possible to those that are to be predicted.
-        method : {"scale", "isotonic"}, default "scale"
+        method : {"scale", "isotonic"}, default "isotonic"
             One factor, or a function.
         by : None, "species" or "config_type", default None
             Classes with factors of their own: the species of the atom (forces), or ``info["config_type"]``.
