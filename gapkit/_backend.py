@@ -9,7 +9,7 @@ import sys
 from functools import lru_cache
 from types import ModuleType
 
-__all__ = ["acsf_ops", "body_ops", "pair_ops", "row_ops", "soap_ops", "table_ops"]
+__all__ = ["acsf_ops", "body_ops", "loops_are_compiled", "pair_ops", "row_ops", "soap_ops", "table_ops"]
 
 
 @lru_cache(maxsize=1)
@@ -71,3 +71,10 @@ def table_ops() -> ModuleType:
     from ._cpu import tables
 
     return tables
+
+
+def loops_are_compiled() -> bool:
+    """Whether the first call on this machine need not compile."""
+    from . import _cpu
+
+    return _cpu.cache_is_writable() and not _cpu.cache_is_empty()

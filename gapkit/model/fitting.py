@@ -22,7 +22,7 @@ from .baseline import AtomicEnergies
 from .progress import track
 from .terms import Term
 
-__all__ = ["choose_terms", "chunks_of_frames", "coefficients_of", "collect_labels", "fold_rows", "solve"]
+__all__ = ["check_groups", "choose_terms", "chunks_of_frames", "coefficients_of", "collect_labels", "fold_rows", "solve"]
 
 Array = NDArray[np.float64]
 
@@ -204,6 +204,15 @@ def _scales(name: str, term: Term, descriptor: Descriptor, pools: Sequence[_Pool
     return [np.where(s < _SMALLEST_SCALE, 1.0, s) for s in spread]
 
 
+def check_groups(name: str, term: Term, descriptor: Descriptor) -> None:
+    """Raise ValueError if ``n_sparse`` names a group that the fitted descriptor does not have."""
+    unknown = sorted(set(term.n_sparse) - set(descriptor.group_names_)) if isinstance(term.n_sparse, Mapping) else []
+    if unknown:
+        raise ValueError(
+            f"`n_sparse` of term {name!r} must name groups among {descriptor.group_names_}; got {unknown}. Correct the keys."
+        )
+
+
 def _choose(
     name: str,
     term: Term,
@@ -217,12 +226,7 @@ def _choose(
     candidates = [values[distinct(values[:, :-1])] for values in candidates]
     counts = np.array([len(values) for values in candidates])
     if isinstance(term.n_sparse, Mapping):
-        unknown = sorted(set(term.n_sparse) - set(descriptor.group_names_))
-        if unknown:
-            raise ValueError(
-                f"`n_sparse` of term {name!r} must name groups among {descriptor.group_names_}; got {unknown}. "
-                "Correct the keys."
-            )
+        check_groups(name, term, descriptor)
         wanted = [int(term.n_sparse.get(group, 0)) for group in descriptor.group_names_]
         shares = [min(w, int(c)) for w, c in zip(wanted, counts, strict=True)]
     else:

@@ -24,6 +24,7 @@ from ..neighbors import NeighborList, check_structures
 from .automatic import automatic_noise, automatic_terms
 from .baseline import fit_atomic_energies
 from .fitting import choose_terms, chunks_of_frames, collect_labels, fold_rows, solve
+from .memory import check_memory
 from .prediction import STD_DEFAULT, Potential, Prediction, predict, table_errors
 from .tables import ERROR_BOUNDS
 from .terms import Term, name_terms
@@ -224,6 +225,8 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             If a structure is not valid, e.g. atoms closer than 0.1 Å.
         InvalidLabelError
             If a label is not finite, or no frame has any.
+        MemoryError
+            If the fit would need more memory than is available; the message says what would fit.
         """
         frames = check_structures(X, name="X")
         for _, term in name_terms(self.terms) if self.terms is not None else []:
@@ -231,6 +234,7 @@ class GAPRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         labels = collect_labels(frames, y)
         named_terms, noise = self._decided(frames, labels)
         noise.check_parameters()
+        check_memory(named_terms, frames, labels, noise)
         show = bool(self.verbose)
         neighbor_range = max(term.descriptor.neighbor_range for _, term in named_terms)
         e0, sources = fit_atomic_energies(frames, labels, self.e0, neighbor_range)
