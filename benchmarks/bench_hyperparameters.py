@@ -130,7 +130,7 @@ def check(train, test, point, n_sparse: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", default=["Si", "Cu", "Ni"])
-    parser.add_argument("--n-sparse", type=int, default=1000)
+    parser.add_argument("--n-sparse", type=int, default=800)
     parser.add_argument("--every", type=int, default=1, help="take every so many training frames")
     parser.add_argument("--check", action="store_true", help="fit the best grid point with GAPRegressor too")
     arguments = parser.parse_args()
