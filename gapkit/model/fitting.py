@@ -22,7 +22,7 @@ from .conflicts import warn_of_conflicts
 from .progress import track
 from .terms import Term
 
-__all__ = ["CHUNK_ATOMS", "choose_terms", "chunks_of_frames", "collect_labels", "grow_terms"]
+__all__ = ["CHUNK_ATOMS", "check_groups", "choose_terms", "chunks_of_frames", "collect_labels", "grow_terms"]
 
 Array = NDArray[np.float64]
 Selection = list[str | NDArray[np.int64]]
@@ -235,6 +235,15 @@ def _scales(name: str, term: Term, descriptor: Descriptor, pools: Sequence[_Pool
     return [np.where(s < _SMALLEST_SCALE, 1.0, s) for s in spread]
 
 
+def check_groups(name: str, term: Term, descriptor: Descriptor) -> None:
+    """Raise ValueError if ``n_sparse`` names a group that the fitted descriptor does not have."""
+    unknown = sorted(set(term.n_sparse) - set(descriptor.group_names_)) if isinstance(term.n_sparse, Mapping) else []
+    if unknown:
+        raise ValueError(
+            f"`n_sparse` of term {name!r} must name groups among {descriptor.group_names_}; got {unknown}. Correct the keys."
+        )
+
+
 def _choose(
     name: str,
     term: Term,
@@ -250,12 +259,7 @@ def _choose(
     counts = np.array([len(values) for values in candidates])
     free = [pool.given is None for pool in pools]  # to be chosen
     if isinstance(term.n_sparse, Mapping):
-        unknown = sorted(set(term.n_sparse) - set(descriptor.group_names_))
-        if unknown:
-            raise ValueError(
-                f"`n_sparse` of term {name!r} must name groups among {descriptor.group_names_}; got {unknown}. "
-                "Correct the keys."
-            )
+        check_groups(name, term, descriptor)
         wanted = [int(term.n_sparse.get(g, 0)) if f else 0 for g, f in zip(descriptor.group_names_, free, strict=True)]
         shares = [min(w, int(c)) for w, c in zip(wanted, counts, strict=True)]
     else:

@@ -27,6 +27,7 @@ from .fitting import choose_terms, collect_labels, grow_terms
 from .folding import fold_rows, merge_factors, solve
 from .kernel_search import search_kernels
 from .labelled_errors import labelled_errors
+from .memory import check_memory
 from .potential import APPROXIMATIONS, Potential
 from .probes import choose_probes
 from .repulsion import repulsion_of
@@ -209,6 +210,8 @@ class GAPRegressor(FittedModel):
             If a label is not finite, or no frame has any.
         BaselineError
             If the calculator of the baseline fails; the message names the frame.
+        MemoryError
+            If the fit would need more memory than is available; the message says what would fit.
         """
         frames = check_structures(X, name="X")
         for _, term in name_terms(self.terms) if self.terms is not None else []:
@@ -221,6 +224,7 @@ class GAPRegressor(FittedModel):
         probes = choose_probes(baseline, frames)
         named_terms, noise = self._decided(frames, labels)
         noise.check_parameters()
+        check_memory(named_terms, frames, labels, noise)
         neighbor_range = max(term.descriptor.neighbor_range for _, term in named_terms)
         e0, sources = fit_atomic_energies(frames, labels, self.e0, neighbor_range)
         e0 = atomic_energies_above(baseline, e0, sources)
