@@ -20,7 +20,7 @@ which makes it a lower bound of the exact evidence: M. Titsias, AISTATS, PMLR 5,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ __all__ = ["Evidence", "maximize_evidence"]
 Array = NDArray[np.float64]
 
 
+_FEW = 400  # sparse points on which several starts are tried
 _ROUNDING = 1e-9  # labels below (eV, eV/Å) are 0
 _IMPOSSIBLE = 1e300
 
@@ -56,6 +57,8 @@ class Evidence:
         Prior variance that the sparse points miss (VFE), unit delta; else 0.
     log_divisors : float
         Sum of the logarithms of what the labels were divided by.
+    place_of_column : ndarray of shape (n_sparse,)
+        Place of each sparse point in its group, from 0 to 1; see `leading`.
     """
 
     names: list[str]
@@ -64,17 +67,35 @@ class Evidence:
     term_of_column: NDArray[np.int64]
     unexplained: Array
     log_divisors: float
+    place_of_column: Array
 
     @classmethod
-    def from_factors(cls, factors: Mapping[str, RowFactor], term_of_column: NDArray[np.int64]) -> Evidence:
-        """Square the triangular factors of the row groups."""
+    def from_factors(
+        cls,
+        factors: Mapping[str, RowFactor],
+        term_of_column: NDArray[np.int64],
+        place_of_column: Array | None = None,
+    ) -> Evidence:
+        """Square the triangular factors of the row groups; all sparse points are alike where no places are given."""
         names = sorted(factors)
         triangles = [np.triu(factors[name].triangle) for name in names]
         n_rows = np.array([float(factors[name].n_rows) for name in names])
         n_terms = int(term_of_column.max(initial=0)) + 1
         unexplained = np.array([np.broadcast_to(factors[name].unexplained, n_terms) for name in names], float)
         log_divisors = sum(factors[name].log_divisors for name in names)
-        return cls(names, np.array([t.T @ t for t in triangles]), n_rows, term_of_column, unexplained, log_divisors)
+        place = np.linspace(0.0, 1.0, len(term_of_column)) if place_of_column is None else place_of_column
+        gram = np.array([t.T @ t for t in triangles])
+        return cls(names, gram, n_rows, term_of_column, unexplained, log_divisors, place)
+
+    def leading(self, n_sparse: int) -> Evidence:
+        """The evidence of the model of the ``n_sparse`` sparse points that come first in their groups, alike in all groups.
+
+        Pivoted Cholesky has put them in the order of what they add.
+        """
+        kept = np.sort(np.argsort(self.place_of_column, kind="stable")[:n_sparse])
+        rows = np.append(kept, len(self.place_of_column))
+        gram = np.ascontiguousarray(self.gram[:, rows[:, None], rows])
+        return replace(self, gram=gram, term_of_column=self.term_of_column[kept], place_of_column=self.place_of_column[kept])
 
     def value_and_gradient(self, log_sigma: Array, log_delta: Array) -> tuple[float, Array, Array]:
         """Log evidence and its derivatives by log sigma of the groups and log delta of the terms.
@@ -145,6 +166,8 @@ def maximize_evidence(
 ) -> tuple[Array, Array, float]:
     """Search noise and delta for the largest evidence, within bounds from the data and from several starts.
 
+    With more than 800 sparse points the starts are tried on the 400 that come first in their groups.
+
     Noise stays between 1e-4 of the labels' root mean square and that itself, delta within a factor 100 of the value with
     which a term would explain the labels alone.
 
@@ -166,44 +189,45 @@ def maximize_evidence(
     log_sigma, log_delta : ndarray
     log_evidence : float
     """
-    start = np.concatenate([log_sigma, log_delta])
-    free = np.concatenate([np.full(len(log_sigma), free_noise), np.full(len(log_delta), free_delta)])
+    start, n = np.concatenate([log_sigma, log_delta]), len(log_sigma)
+    free = np.concatenate([np.full(n, free_noise), np.full(len(log_delta), free_delta)])
     of_labels, of_terms = (np.log(np.maximum(s, np.finfo(float).tiny)) for s in evidence.scales())
     # labels that are all 0 say nothing of their noise, nor of delta
     of_labels = np.maximum(of_labels, log_sigma - np.log(100.0))
     of_terms = np.where(np.isnan(of_terms), log_delta, np.clip(of_terms, log_delta - np.log(1e4), log_delta + np.log(1e4)))
     low = np.concatenate([of_labels - np.log(1e4), of_terms - np.log(100.0)])[free]
     high = np.concatenate([of_labels, of_terms + np.log(100.0)])[free]
-    n = len(log_sigma)
 
-    def full(x: Array) -> Array:
+    def negative(of: Evidence, x: Array) -> tuple[float, Array]:
         every = start.copy()
         every[free] = x
-        return every
-
-    def objective(x: Array) -> tuple[float, Array]:
-        every = full(x)
         try:
-            value, by_sigma, by_delta = evidence.value_and_gradient(every[:n], every[n:])
+            value, by_sigma, by_delta = of.value_and_gradient(every[:n], every[n:])
         except np.linalg.LinAlgError:  # noise so small that A is singular in double precision: no candidate
-            return _IMPOSSIBLE, np.zeros(int(free.sum()))
+            return _IMPOSSIBLE, np.zeros(len(x))
         return -value, -np.concatenate([by_sigma, by_delta])[free]
 
-    best, best_value = start, -objective(start[free])[0]
-    for shift in starts if np.any(free_noise) else (0.0,):
-        first = start.copy()
-        first[:n] += shift * np.log(10.0) * free_noise
+    def climbed(of: Evidence, x: Array) -> tuple[float, Array]:
         found = minimize(
-            objective,
-            np.clip(first[free], low, high),
+            lambda x: negative(of, x),
+            np.clip(x, low, high),
             jac=True,
             method="L-BFGS-B",
             bounds=list(zip(low, high, strict=True)),
-            options={"maxiter": max_iterations},
+            options={"maxiter": max_iterations, "ftol": 1e-8},  # 1e-4 to 1e-2 of a unit of log evidence
         )
-        if -found.fun > best_value:
-            best, best_value = full(found.x), float(-found.fun)
-    return best[:n], best[n:], best_value
+        return float(found.fun), found.x
+
+    shift = np.log(10.0) * np.concatenate([np.ones(n), np.zeros(len(log_delta))])[free]
+    first = [start[free] + s * shift for s in (starts if np.any(free_noise) else (0.0,))]
+    large = len(evidence.place_of_column) > 2 * _FEW
+    value, x = min((climbed(evidence.leading(_FEW) if large else evidence, x) for x in first), key=lambda found: found[0])
+    if large:
+        value, x = climbed(evidence, x)
+    given = negative(evidence, start[free])[0]
+    if value < given:
+        start[free], given = x, value
+    return start[:n], start[n:], -given
 
 
 def _symmetric(lower: Array) -> Array:

@@ -16,7 +16,7 @@ from .atomic_energies import AtomicEnergies
 from .folding import Factors, RowBlock, fold_block, solve, whitened_rows
 from .left_out import left_out_errors, rows_of_some
 from .progress import track
-from .search import MOST_STRUCTURES, WORSE, SearchReport, amplitudes_of, change, rounded
+from .search import MOST_STRUCTURES, SearchReport, amplitudes_of, not_worse, rounded
 from .training import SparseModel, TrainingSet
 
 __all__ = ["search_kernels"]
@@ -50,7 +50,7 @@ def search_kernels(
     """Length scales and scales of the largest evidence on a sample of at most 20,000 rows; the sparse points stay.
 
     Noise and delta, if they are searched too, follow each trial; `search_amplitudes` sets them from all rows in the end.  The
-    solution is taken unless it makes leave-one-out errors worse by more than 1 %.
+    solution is taken unless it makes leave-one-out errors worse (`not_worse`).
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def search_kernels(
     )
     bar.close()  # type: ignore[attr-defined]
     before, after = trials.errors(np.zeros(len(parameters)), random_state), trials.errors(found.x, random_state)
-    if change(before, after) > WORSE:
+    if not not_worse(before, after):
         return model, SearchReport(errors={kind: (e, e) for kind, e in before.items()}, refused=True)
     reached = trials.model_at(found.x)
     return reached, SearchReport(_changes(model, reached), errors={kind: (before[kind], after[kind]) for kind in before})

@@ -12,7 +12,7 @@ from ..gp.design import SparseTerm
 from ..gp.leave_one_out import leave_one_out
 from ..gp.observations import KINDS, Noise
 from ..gp.posterior import SparsePosterior
-from .atomic_energies import AtomicEnergies
+from .atomic_energies import AtomicEnergies, isolated_atoms
 from .folding import whitened_rows
 from .progress import track
 from .training import RowChunk, SparseModel, TrainingSet
@@ -72,11 +72,14 @@ def rows_of_some(
     unexplained: bool = False,
     show: bool = False,
 ) -> Iterator[StructureRows]:
-    """Rows of a seeded sample of the structures (all, if there are no more), one by one; see `whitened_rows`."""
-    n = len(training.frames)
-    chosen = np.arange(n)
-    if n > n_structures:
-        chosen = np.sort(np.random.default_rng(random_state).choice(n, n_structures, replace=False))
+    """Rows of a seeded sample of the structures (all, if there are no more), one by one; see `whitened_rows`.
+
+    Isolated atoms are not among them: each is the only one of its kind, and nothing predicts it without itself.
+    """
+    alone = isolated_atoms(training.frames, max(term.descriptor.neighbor_range for term in terms))
+    chosen = np.setdiff1d(np.arange(len(training.frames)), alone)
+    if len(chosen) > n_structures:
+        chosen = np.sort(np.random.default_rng(random_state).choice(chosen, n_structures, replace=False))
     chunks = training.sample([int(k) for k in chosen]).chunks(e0, noise)
     for chunk in track(chunks, "leaving out", len(chunks), show=show):
         yield from _structures(terms, chunk, chosen, unexplained)

@@ -112,12 +112,11 @@ def test_length_scale_of_the_data_is_found(frames):
 def test_scales_of_features_are_found(frames):
     """A triplet term: its three scales become numbers of their own; leave-one-out errors do not grow."""
     term = Term(ThreeBody(3.0), RBF(1.0), n_sparse=20, scale="std", delta=0.3)
-    model = GAPRegressor([term], noise=Noise(0.01, 0.1, 0.02), optimize=("scale", "noise"), random_state=0).fit(frames[:2])
+    model = GAPRegressor([term], noise=Noise(0.1, 0.5, 0.02), optimize=("scale",), random_state=0).fit(frames[:4])
     fitted = model.terms_[0][1]
     assert len(fitted.scale) == 3
-    ratios = [new / old for old, new in model.search_.errors.values()]
-    assert np.prod(ratios) ** (1 / len(ratios)) <= 1.01  # the rule that guards a search
-    again = clone(model.explicit()).fit(frames[:2])
+    assert search.not_worse(*({k: e[i] for k, e in model.search_.errors.items()} for i in (0, 1)))
+    again = clone(model.explicit()).fit(frames[:4])
     assert_allclose(again.predict(frames), model.predict(frames), rtol=0, atol=1e-6)
 
 
@@ -125,12 +124,30 @@ def test_a_search_that_hurts_is_refused(frames, monkeypatch):
     """The pilot of uncertainty.md 5.1: evidence from few one-sided labels made errors 3.6 times larger."""
     monkeypatch.setattr(search, "maximize_evidence", lambda *a, **k: (np.full(3, 3.0), np.full(1, -8.0), 0.0))
     model = GAPRegressor([soap()], noise=Noise(1e-3, 0.05, 1e-3), optimize=("noise", "delta"), random_state=0)
-    with pytest.warns(NumericalWarning, match="make leave-one-out errors worse by"):
+    with pytest.warns(NumericalWarning, match=r"make leave-one-out errors worse \(\w+: [0-9.]+ times\)"):
         model.fit(frames)
     assert model.search_.refused
     assert model.noise_.forces == 0.05
     plain = GAPRegressor([soap()], noise=Noise(1e-3, 0.05, 1e-3), random_state=0).fit(frames)
     assert_allclose(model.predict(frames), plain.predict(frames), rtol=0, atol=1e-10)
+
+
+def test_stresses_that_contradict_the_energies_do_not_win(frames):
+    """Stresses with an offset, as of a plane-wave basis that is too small: evidence alone takes the energies for noise."""
+    data = []
+    for atoms in frames:
+        copy = atoms.copy()
+        results = dict(atoms.calc.results)
+        results["stress"] = results["stress"] + np.array([1, 1, 1, 0, 0, 0]) * 0.05
+        copy.calc = SinglePointCalculator(copy, **results)
+        data.append(copy)
+    given = Noise(1e-3, 0.2, 0.05)
+    model = GAPRegressor([soap()], noise=given, optimize=("noise", "delta"), random_state=0)
+    with pytest.warns(NumericalWarning, match="contradict each other"):
+        model.fit(data)
+    old, new = model.search_.errors["energy"]
+    assert new <= 1.1 * old
+    assert model.search_.refused
 
 
 def test_few_one_sided_labels_do_not_run_away(frames):
