@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from concurrent.futures import Executor
-from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +18,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._validation import check_choice, check_integer, describe
 from ..exceptions import InvalidLabelError
-from ..gp.design import coefficients_from
 from ..gp.observations import KINDS, Labels, Noise, labels_of
 from ..neighbors import NeighborList, check_structures
 from .atomic_energies import AtomicEnergies, fit_atomic_energies
@@ -29,7 +27,7 @@ from .fitting import choose_terms, chunks_of_frames, collect_labels, grow_terms
 from .folding import fold_rows, merge_factors, solve
 from .kernel_search import search_kernels
 from .parameters import TermParameters
-from .potential import APPROXIMATIONS, Potential, posterior_of
+from .potential import APPROXIMATIONS, Potential
 from .prediction import STD_DEFAULT, Prediction, predict
 from .probes import choose_probes
 from .progress import track
@@ -38,6 +36,7 @@ from .search import check_search, log_evidence, search_amplitudes
 from .table_check import check_tables
 from .terms import Term, name_terms
 from .training import SparseModel, TrainingSet
+from .uncertainty import UncertaintyMethods
 
 __all__ = ["GAPRegressor"]
 
@@ -46,7 +45,7 @@ Array = NDArray[np.float64]
 _EVALUATE_ATOMS = 1024  # small structures are evaluated in batches of this size
 
 
-class GAPRegressor(RegressorMixin, TermParameters):  # type: ignore[misc]
+class GAPRegressor(RegressorMixin, UncertaintyMethods, TermParameters):  # type: ignore[misc]
     r"""Gaussian approximation potential: a sparse Gaussian process of local energies, conditioned on DFT.
 
     The energy of a structure is a sum over the environments of every term and a constant per species,
@@ -404,40 +403,6 @@ class GAPRegressor(RegressorMixin, TermParameters):  # type: ignore[misc]
             neighbors = NeighborList.from_atoms(chunk, self.potential_.neighbor_range, first_frame=start)
             part = predict(self.potential_, neighbors, forces=forces, stress=stress, uncertainty=uncertainty, std=std)
             result += add_baseline(self.baseline_, part, chunk, start)
-        return result
-
-    def sample(self, n: int, random_state: int | None = None) -> list[GAPRegressor]:
-        """Draw whole potentials from the posterior: each conserves its energy, and their spread is the uncertainty.
-
-        What the sparse points do not see of the prior is not in them: away from all of these the samples agree, where the
-        deviations of `evaluate` grow.
-
-        Parameters
-        ----------
-        n : int
-            Number of potentials.
-        random_state : int, optional
-            Seed.
-
-        Returns
-        -------
-        list of GAPRegressor
-            Fitted copies without a posterior; they share the sparse points of this one.
-
-        Raises
-        ------
-        ValueError
-            If the model was saved without its posterior.
-        """
-        check_is_fitted(self, "potential_")
-        check_integer("n", n, at_least=1)
-        potential, result = self.potential_, []
-        for weights in posterior_of(potential).sample(n, np.random.default_rng(random_state)):
-            member = copy(self)
-            drawn = coefficients_from(potential.terms, weights)
-            member.potential_ = replace(potential, coefficients=drawn, posterior=None)
-            member.factors_, member.training_, member.table_errors_ = {}, None, {}
-            result.append(member)
         return result
 
     def score(self, X: Sequence[Atoms], y: Sequence[float] | None = None) -> float:
