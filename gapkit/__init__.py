@@ -19,7 +19,7 @@ Units are eV, Å, eV/Å and eV/Å³ everywhere, with ASE's signs and Voigt order
 from ._version import __version__
 from .calculator import GAPCalculator
 from .descriptors import ACSF, SOAP, DScribe, QuipBasis, ThreeBody, TwoBody
-from .gp import Noise
+from .gp import Noise, SparseGPR
 from .kernels import RBF, Constant, DotProduct, Matern, PiecewisePolynomial
 from .model import ZBL, Baseline, GAPRegressor, Prediction, Term, load
 
@@ -39,6 +39,7 @@ __all__ = [
     "PiecewisePolynomial",
     "Prediction",
     "QuipBasis",
+    "SparseGPR",
     "Term",
     "ThreeBody",
     "TwoBody",

@@ -14,7 +14,17 @@ from types import ModuleType
 
 from threadpoolctl import threadpool_limits
 
-__all__ = ["acsf_ops", "body_ops", "one_thread_in_workers", "pair_ops", "repulsion_ops", "row_ops", "soap_ops", "table_ops"]
+__all__ = [
+    "acsf_ops",
+    "body_ops",
+    "loops_are_compiled",
+    "one_thread_in_workers",
+    "pair_ops",
+    "repulsion_ops",
+    "row_ops",
+    "soap_ops",
+    "table_ops",
+]
 
 
 @contextmanager
@@ -101,3 +111,10 @@ def table_ops() -> ModuleType:
     from ._cpu import tables
 
     return tables
+
+
+def loops_are_compiled() -> bool:
+    """Whether the first call on this machine need not compile."""
+    from . import _cpu
+
+    return _cpu.cache_is_writable() and not _cpu.cache_is_empty()

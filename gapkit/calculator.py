@@ -11,7 +11,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._validation import check_real
 from .model import GAPRegressor, Prediction
-from .model.baseline import add_baseline
 from .model.prediction import STD_DEFAULT, predict
 from .neighbors import NeighborList
 
@@ -98,7 +97,7 @@ class GAPCalculator(Calculator):  # type: ignore[misc]
         else:
             self._neighbors = self._neighbors.update(self.atoms)
         predictions = predict(potential, self._neighbors, uncertainty=self.uncertainty, std=self.std)
-        (prediction,) = add_baseline(self.model.baseline_, predictions, [self.atoms])
+        (prediction,) = self.model.complete(predictions, [self.atoms])
         self.prediction = prediction
         self.results = {
             "energy": prediction.energy,

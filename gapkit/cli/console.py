@@ -43,7 +43,7 @@ def guarded(command: Callable[_P, _R]) -> Callable[_P, _R]:
             warnings.showwarning = _show_warning
             try:
                 return command(*args, **kwargs)
-            except (OSError, ValueError, TypeError) as error:
+            except (OSError, ValueError, TypeError, MemoryError) as error:
                 if STATE.debug:
                     raise
                 errors.print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True)

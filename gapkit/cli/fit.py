@@ -8,42 +8,32 @@ from typing import Annotated
 
 import typer
 
-from ..datasets import read_frames
-from ..model import ZBL, GAPRegressor
 from ..report import ERROR_HEADER, error_rows
 from ..validation import error_table
-from .config import config_of, dump_config, has_terms, label_keys, model_from_config, override, read_config
+from .config import config_of, dump_config
 from .console import console, guarded, print_ledger, print_table
+from .training import ConfigFile, EnergyKey, ForcesKey, Settings, StressKey, Train, read_training
 
 __all__ = ["fit"]
 
 
 @guarded
 def fit(
-    train: Annotated[Path, typer.Argument(help="Structures with labels, any format that ASE reads.")],
-    config: Annotated[Path | None, typer.Option("-c", "--config", help="gap.yaml; default: automatic, from the data.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a setting, e.g. soap.n_sparse=2000.", metavar="KEY=VALUE")
-    ] = None,
+    train: Train,
+    config: ConfigFile = None,
+    settings: Settings = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Model file.")] = Path("model.gap"),
-    energy_key: Annotated[str | None, typer.Option(help="Key of the energies, if not one of the usual.")] = None,
-    forces_key: Annotated[str | None, typer.Option(help="Key of the forces.")] = None,
-    stress_key: Annotated[str | None, typer.Option(help="Key of the stresses or virials.")] = None,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
+    stress_key: StressKey = None,
 ) -> None:
     """Fit a potential to DFT data, with settings from the data where no configuration is given.
 
     Example: `gapkit fit train.xyz --set soap.r_cut=5.5 -o silicon.gap`
     """
-    given = read_config(config) if config else {}
     named = {"energy": energy_key, "forces": forces_key, "stress": stress_key}
-    keys = {**label_keys(override(given, settings or [])), **{kind: key for kind, key in named.items() if key}}
-    frames, found = read_frames(train, **keys)
+    frames, found, model = read_training(train, config, settings, named, verbose=1)
     print_ledger(frames, found, str(train))
-    if not has_terms(given):
-        given = {**config_of(GAPRegressor(random_state=0).explicit(frames)), **given}
-    model = model_from_config(override(given, settings or []), verbose=1)
-    if isinstance(model.baseline, ZBL):
-        model.set_params(baseline=model.baseline.explicit(frames))
     console.print("\n[bold]configuration[/]" + ("" if config else " (from the data)"))
     console.print(dump_config(config_of(model)), markup=False, soft_wrap=True)
     console.print()

@@ -10,6 +10,7 @@ from .. import __version__
 from .console import STATE
 from .demo import demo
 from .doctor import doctor
+from .estimate import estimate
 from .evaluate import evaluate
 from .fit import fit
 from .init import init
@@ -43,5 +44,5 @@ def main(
     STATE.debug = debug
 
 
-for _command in (demo, init, fit, evaluate, show, md, doctor):
+for _command in (demo, init, estimate, fit, evaluate, show, md, doctor):
     app.command()(_command)

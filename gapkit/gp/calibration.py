@@ -51,7 +51,7 @@ _PRIOR = 10.0  # structures that the common factor counts for when a class gets 
 _IN_BIN = 30  # errors that one bin of an isotonic map averages
 _MOST_BINS = 20
 _LEVELS = np.append(np.arange(100, 200) / 200, 0.999)  # 0.500, 0.505, ... 0.995, 0.999
-_ZERO = 1e-4  # of the root mean square: standard deviations below are 0 by symmetry
+_ZERO = 1e-2  # of the root mean square: standard deviations below are 0 by symmetry, but for the precision of the labels
 
 
 class ErrorSample(NamedTuple):
@@ -80,7 +80,7 @@ class ErrorSample(NamedTuple):
         return ErrorSample(self.residual[mask], self.std[mask], self.structure[mask], names)
 
     def nonzero(self) -> Mask:
-        """Which standard deviations say something: those above 1e-4 of their root mean square.
+        """Which standard deviations say something: those above 1 % of their root mean square.
 
         The others are 0 by symmetry (forces in a perfect crystal, on an isolated atom) up to rounding of the positions; so is
         the error, and their ratio says how labels were rounded.
@@ -152,7 +152,7 @@ class Calibration:
     >>> rng = np.random.default_rng(0)
     >>> std = rng.uniform(0.01, 0.1, 3000)
     >>> errors = ErrorSample(rng.normal(0.0, 3 * std), std, np.arange(3000) // 30)  # three times too confident
-    >>> calibration = Calibration.fit({"forces": errors})
+    >>> calibration = Calibration.fit({"forces": errors}, method="scale")
     >>> round(calibration.maps["forces"].scale, 1), round(float(calibration.apply("forces", 0.02)), 2)
     (3.0, 0.06)
     >>> round(calibration.multiplier("forces", 0.9), 1)  # 1.64 for a Gaussian
@@ -166,7 +166,7 @@ class Calibration:
 
     @classmethod
     def fit(
-        cls, samples: Mapping[str, ErrorSample], *, method: str = "scale", by: str | None = None, source: str = "frames"
+        cls, samples: Mapping[str, ErrorSample], *, method: str = "isotonic", by: str | None = None, source: str = "frames"
     ) -> Self:
         """Learn the maps.
 
@@ -175,7 +175,7 @@ class Calibration:
         samples : mapping of str to ErrorSample
             For "energy" (total energies), "forces", "stress"; standard deviations are raw ones.  Those that are 0 by
             symmetry are left out and counted.
-        method : {"scale", "isotonic"}, default "scale"
+        method : {"scale", "isotonic"}, default "isotonic"
             See the class.
         by : None, "species" or "config_type", default None
             What ``classes`` of the samples mean; None: they are not looked at.  A class with fewer than 5 structures has no

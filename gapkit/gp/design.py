@@ -27,7 +27,6 @@ __all__ = [
     "SparseTerm",
     "blocks_of_centers",
     "coefficients_from",
-    "greedy_residual",
     "kernel_rows",
     "own_noise",
     "pivoted_cholesky",
@@ -158,56 +157,6 @@ def pivoted_cholesky(matrix: Array) -> tuple[NDArray[np.int64], Array]:
     """
     factor, pivots, rank, _ = lapack.dpstrf(matrix, lower=1, tol=-1.0)  # LAPACK's own tolerance, as above
     return pivots[:rank].astype(np.int64) - 1, np.asfortranarray(np.tril(factor[:rank, :rank]))
-
-
-def greedy_residual(
-    term: SparseTerm, group: int, values: Array, weights: Array, n_points: int
-) -> tuple[Array, NDArray[np.int64]]:
-    """Pick environments of a group one by one, each the one whose prior variance is known least from all points before it.
-
-    This is pivoted Cholesky of the covariance of the candidates given the sparse points, column by column.
-
-    Parameters
-    ----------
-    term : SparseTerm
-        With its present sparse points.
-    group : int
-        Group of the candidates.
-    values : ndarray of shape (n, n_features)
-        Features of the candidates.
-    weights : ndarray of shape (n,)
-        Their weights.
-    n_points : int
-        How many to pick at most; it ends where the rest is known to rounding.
-
-    Returns
-    -------
-    variance : ndarray of shape (n_picked,)
-        Prior variance left at each pick, unit delta.
-    index : ndarray of shape (n_picked,)
-        The candidates.
-    """
-    x, points = term.seen(group, values), term.seen(group, term.points[group])
-    prior = weights**2 * term.kernel.diag(x) if len(x) else np.empty(0)
-    known = np.empty((0, len(x)))
-    if len(points) and len(x):
-        covariance = term.weights[group][:, None] * term.kernel(points, x) * weights
-        known = solve_triangular(term.cholesky[group], covariance, lower=True)
-    left = prior - np.einsum("mn,mn->n", known, known)
-    picked: list[int] = []
-    variances: list[float] = []
-    for _ in range(min(n_points, len(x))):
-        k = int(np.argmax(left))
-        if left[k] <= 1e-8 * prior[k]:
-            break
-        column = weights * weights[k] * term.kernel(x, x[k : k + 1])[:, 0] - known.T @ known[:, k]
-        row = column / np.sqrt(left[k])
-        picked.append(k)
-        variances.append(float(left[k]))
-        left = left - row**2
-        left[k] = 0.0
-        known = np.vstack([known, row])
-    return np.array(variances), np.array(picked, dtype=np.int64)
 
 
 def blocks_of_centers(entries_until: NDArray[np.int64], bytes_per_entry: int, max_atoms: int | None = None) -> Iterator[slice]:

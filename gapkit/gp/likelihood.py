@@ -35,6 +35,7 @@ Array = NDArray[np.float64]
 
 
 _ROUNDING = 1e-9  # labels below (eV, eV/Å) are 0
+_IMPOSSIBLE = 1e300
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,6 @@ def maximize_evidence(
     of_terms = np.where(np.isnan(of_terms), log_delta, np.clip(of_terms, log_delta - np.log(1e4), log_delta + np.log(1e4)))
     low = np.concatenate([of_labels - np.log(1e4), of_terms - np.log(100.0)])[free]
     high = np.concatenate([of_labels, of_terms + np.log(100.0)])[free]
-    best, best_value = start, evidence.value_and_gradient(log_sigma, log_delta)[0]
     n = len(log_sigma)
 
     def full(x: Array) -> Array:
@@ -183,9 +183,13 @@ def maximize_evidence(
 
     def objective(x: Array) -> tuple[float, Array]:
         every = full(x)
-        value, by_sigma, by_delta = evidence.value_and_gradient(every[:n], every[n:])
+        try:
+            value, by_sigma, by_delta = evidence.value_and_gradient(every[:n], every[n:])
+        except np.linalg.LinAlgError:  # noise so small that A is singular in double precision: no candidate
+            return _IMPOSSIBLE, np.zeros(int(free.sum()))
         return -value, -np.concatenate([by_sigma, by_delta])[free]
 
+    best, best_value = start, -objective(start[free])[0]
     for shift in starts if np.any(free_noise) else (0.0,):
         first = start.copy()
         first[:n] += shift * np.log(10.0) * free_noise

@@ -115,6 +115,14 @@ class Labels:
     forces_sigma: Array | None = None
     stress_sigma: Array | None = None
 
+    def used(self, kind: str) -> NDArray[np.bool_]:
+        """Which components of a label there are and are not left out, flat: one for energy, atom by atom x y z for forces."""
+        if getattr(self, kind) is None:
+            return np.zeros(0, bool)
+        sigma = getattr(self, f"{kind}_sigma")
+        result: NDArray[np.bool_] = ~np.isinf(np.ravel(np.nan if sigma is None else sigma))
+        return np.broadcast_to(result, np.size(getattr(self, kind)))
+
 
 def config_type_of(atoms: Atoms) -> str:
     """The configuration type of a frame, "" if it has none."""

@@ -20,6 +20,7 @@ __all__ = [
     "SELECTIONS",
     "check_selection",
     "distinct",
+    "greedy_cholesky",
     "select_points",
     "selection_of_groups",
     "share_points",
@@ -193,12 +194,12 @@ def _kmeans(values: Array, n_points: int, rng: np.random.Generator) -> Index:
 
 
 def _largest_variance(kernel: Kernel, values: Array, n_points: int, rng: np.random.Generator) -> Index:
-    """Each point the one whose energy the points before it leave most uncertain; see `_greedy_cholesky`.
+    """Each point the one whose energy the points before it leave most uncertain; see `greedy_cholesky`.
 
     ``rng`` is not needed; where all prior variances are equal, the first point is the first candidate.  Once rounding
     is all that is left, any others are taken: the model drops and counts them.
     """
-    pivots, _ = _greedy_cholesky(kernel, values, n_points)
+    pivots, _, _ = greedy_cholesky(kernel, values, n_points)
     others = np.setdiff1d(np.arange(len(values)), pivots)
     return np.concatenate([pivots, others[: n_points - len(pivots)]])
 
@@ -237,32 +238,55 @@ def _ridge_leverage(kernel: Kernel, values: Array, landmarks: Index, n_points: i
     return scores
 
 
-def _greedy_cholesky(kernel: Kernel, values: Array, rank: int) -> tuple[Index, Array]:
-    """Pivoted Cholesky factor of the kernel matrix of all candidates, from one of its columns at a time.
+def greedy_cholesky(
+    kernel: Kernel, values: Array, rank: int, *, weights: Array | None = None, known: Array | None = None
+) -> tuple[Index, Array, Array]:
+    """Pivoted Cholesky factor of the covariance of all candidates, from one of its columns at a time.
 
     Every pivot is the candidate with the largest diagonal element left, which is its prior variance given the pivots before.
     Memory is that of the factor.  Stops early where n ε of the largest variance is left, which is rounding.
+
+    Parameters
+    ----------
+    kernel : Kernel
+        Covariance of the candidates.
+    values : ndarray of shape (n_candidates, n_features)
+        Candidates.
+    rank : int
+        Number of pivots at most.
+    weights : ndarray of shape (n_candidates,), optional
+        Weights of the candidates; default 1.
+    known : ndarray of shape (n_given, n_candidates), optional
+        L⁻¹ k of the candidates with points that are given: what these explain is taken off the covariance.
 
     Returns
     -------
     pivots : ndarray of shape (rank,)
     factor : ndarray of shape (rank, n_candidates)
-        K ≈ ``factor.T @ factor``, exact for the rows and columns of the pivots.
+        The covariance is about ``factor.T @ factor``, exact for the rows and columns of the pivots.
+    variances : ndarray of shape (rank,)
+        Of each pivot given those before it.
     """
-    values = _centred(kernel, values)
+    values, n = _centred(kernel, values), len(values)
+    weights = np.ones(n) if weights is None else weights
+    known = np.empty((0, n)) if known is None else known
     squares = np.einsum("nf,nf->n", values, values)[:, None]
-    residual = kernel.diag(values)
-    rank, smallest = min(rank, len(values)), len(values) * np.finfo(float).eps * residual.max()
-    pivots, factor = np.empty(rank, np.int64), np.empty((rank, len(values)))
+    prior = weights**2 * kernel.diag(values)
+    residual = np.maximum(prior - np.einsum("mn,mn->n", known, known), 0.0)
+    rank, smallest, given = min(rank, n), n * np.finfo(float).eps * prior.max(initial=0.0), len(known)
+    pivots, variances, factor = np.empty(rank, np.int64), np.empty(rank), np.vstack([known, np.empty((rank, n))])
     for k in range(rank):
         p = pivots[k] = np.argmax(residual)
+        variances[k] = residual[p]
         if residual[p] <= smallest:
-            return pivots[:k], factor[:k]
-        column = kernel.of_products(values @ values[p][:, None], squares, squares[p][None, :])[:, 0]
-        factor[k] = (column - factor[:k, p] @ factor[:k]) / np.sqrt(residual[p])
-        residual = np.maximum(residual - factor[k] ** 2, 0.0)
+            rank = k
+            break
+        column = kernel.of_products(values @ values[p][:, None], squares, squares[p][None, :])[:, 0] * weights * weights[p]
+        before = factor[: given + k]
+        factor[given + k] = (column - before[:, p] @ before) / np.sqrt(residual[p])
+        residual = np.maximum(residual - factor[given + k] ** 2, 0.0)
         residual[p] = 0.0
-    return pivots, factor
+    return pivots[:rank], factor[given : given + rank], variances[:rank]
 
 
 def _centred(kernel: Kernel, values: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from .automatic import RECIPES, automatic_noise, automatic_terms
 from .baseline import Baseline
+from .estimate import FitEstimate, estimate_fit
 from .fitting import collect_labels
 from .loading import load, save
 from .potential import Potential
@@ -14,6 +15,7 @@ __all__ = [
     "RECIPES",
     "ZBL",
     "Baseline",
+    "FitEstimate",
     "GAPRegressor",
     "Potential",
     "Prediction",
@@ -21,6 +23,7 @@ __all__ = [
     "automatic_noise",
     "automatic_terms",
     "collect_labels",
+    "estimate_fit",
     "load",
     "save",
 ]

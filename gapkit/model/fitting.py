@@ -9,19 +9,20 @@ from dataclasses import dataclass, field
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 from sklearn.base import clone
 
 from ..descriptors import Descriptor
 from ..exceptions import InvalidLabelError, LabelWarning, NumericalWarning
-from ..gp.design import SparseTerm, greedy_residual
+from ..gp.design import SparseTerm
 from ..gp.observations import Labels, labels_of
-from ..gp.sparsify import distinct, select_points, selection_of_groups, share_points
+from ..gp.sparsify import distinct, greedy_cholesky, select_points, selection_of_groups, share_points
 from ..neighbors import NeighborList
 from .conflicts import warn_of_conflicts
 from .progress import track
 from .terms import Term
 
-__all__ = ["CHUNK_ATOMS", "choose_terms", "chunks_of_frames", "collect_labels", "grow_terms"]
+__all__ = ["CHUNK_ATOMS", "check_groups", "choose_terms", "chunks_of_frames", "collect_labels", "grow_terms"]
 
 Array = NDArray[np.float64]
 Selection = list[str | NDArray[np.int64]]
@@ -234,6 +235,15 @@ def _scales(name: str, term: Term, descriptor: Descriptor, pools: Sequence[_Pool
     return [np.where(s < _SMALLEST_SCALE, 1.0, s) for s in spread]
 
 
+def check_groups(name: str, term: Term, descriptor: Descriptor) -> None:
+    """Raise ValueError if ``n_sparse`` names a group that the fitted descriptor does not have."""
+    unknown = sorted(set(term.n_sparse) - set(descriptor.group_names_)) if isinstance(term.n_sparse, Mapping) else []
+    if unknown:
+        raise ValueError(
+            f"`n_sparse` of term {name!r} must name groups among {descriptor.group_names_}; got {unknown}. Correct the keys."
+        )
+
+
 def _choose(
     name: str,
     term: Term,
@@ -249,12 +259,7 @@ def _choose(
     counts = np.array([len(values) for values in candidates])
     free = [pool.given is None for pool in pools]  # to be chosen
     if isinstance(term.n_sparse, Mapping):
-        unknown = sorted(set(term.n_sparse) - set(descriptor.group_names_))
-        if unknown:
-            raise ValueError(
-                f"`n_sparse` of term {name!r} must name groups among {descriptor.group_names_}; got {unknown}. "
-                "Correct the keys."
-            )
+        check_groups(name, term, descriptor)
         wanted = [int(term.n_sparse.get(g, 0)) if f else 0 for g, f in zip(descriptor.group_names_, free, strict=True)]
         shares = [min(w, int(c)) for w, c in zip(wanted, counts, strict=True)]
     else:
@@ -319,15 +324,13 @@ def grow_terms(
     picks: list[tuple[float, int, int, Array, float]] = []  # variance left (eV²), term, group, features, weight
     for t, term in enumerate(terms):
         for group, (values, weights) in enumerate(_environments(term.descriptor, frames)):
-            variance, order = greedy_residual(term, group, values, weights, n_more)
-            picks += [(term.delta**2 * v, t, group, values[k], weights[k]) for v, k in zip(variance, order, strict=True)]
+            if len(values):
+                index, _, variance = greedy_cholesky(
+                    term.kernel, term.seen(group, values), n_more, weights=weights, known=_known(term, group, values, weights)
+                )
+                found = zip(term.delta**2 * variance, index, strict=True)
+                picks += [(v, t, group, values[k], weights[k]) for v, k in found]
     chosen = sorted(picks, key=lambda pick: -pick[0])[:n_more]
-    if len(chosen) < n_more:
-        warnings.warn(
-            f"Of {n_more} sparse points to be added {len(chosen)} were: the others are determined by them to rounding.",
-            NumericalWarning,
-            stacklevel=3,
-        )
     result, column = [], 0
     for t, ((_, term), old) in enumerate(zip(named_terms, terms, strict=True)):
         points, of_points = list(old.points), list(old.weights)
@@ -341,7 +344,24 @@ def grow_terms(
         )
         column += sparse.n_points
         result.append(sparse)
+    added = column - sum(term.n_points for term in terms)
+    if added < n_more:
+        warnings.warn(
+            f"Of {n_more} sparse points to be added {added} were: the others are determined by them to rounding.",
+            NumericalWarning,
+            stacklevel=3,
+        )
     return result
+
+
+def _known(term: SparseTerm, group: int, values: Array, weights: Array) -> Array:
+    """L⁻¹ k of environments: what the sparse points of their group know of them."""
+    points = term.seen(group, term.points[group])
+    if not len(points):
+        return np.empty((0, len(values)))
+    covariance = term.weights[group][:, None] * term.kernel(points, term.seen(group, values)) * weights
+    known: Array = solve_triangular(term.cholesky[group], covariance, lower=True)
+    return known
 
 
 def _environments(descriptor: Descriptor, frames: Sequence[Atoms]) -> list[tuple[Array, Array]]:

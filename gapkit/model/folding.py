@@ -22,7 +22,6 @@ from .training import RowChunk, SparseModel
 __all__ = [
     "Factors",
     "RowBlock",
-    "coefficients_of",
     "fold_block",
     "fold_rows",
     "merge_factors",
@@ -221,9 +220,4 @@ def solve(model: SparseModel, factors: Mapping[str, RowFactor]) -> tuple[SparseP
     sigma = {name: noise_of_group(name, model.noise) for name in factors}
     scale = np.concatenate([np.full(term.n_points, term.delta) for term in model.sparse])
     posterior = SparsePosterior.from_factors(factors, sigma, scale)
-    return posterior, coefficients_of(model.sparse, posterior)
-
-
-def coefficients_of(terms: Sequence[SparseTerm], posterior: SparsePosterior) -> list[list[Array]]:
-    """alpha = delta L^-T w of each group of each term, eV."""
-    return coefficients_from(terms, posterior.weights)
+    return posterior, coefficients_from(model.sparse, posterior.weights)

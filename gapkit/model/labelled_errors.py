@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 
 from .._validation import check_choice
 from ..gp.calibration import CLASSES, ErrorSample
-from ..gp.observations import labels_of
+from ..gp.observations import config_type_of, labels_of
 from .prediction import Prediction
 
-__all__ = ["labelled_errors"]
+__all__ = ["classes_of", "joined", "labelled_errors"]
 
 
 def labelled_errors(
@@ -48,16 +49,21 @@ def labelled_errors(
             if label is None or value is None or std is None:
                 continue
             residual = np.ravel(np.asarray(label) - value)
-            names = None
-            if by == "config_type":
-                names = np.full(len(residual), labels.config_type)
-            elif by == "species" and kind == "forces":
-                names = np.repeat(atoms.get_chemical_symbols(), 3)
-            parts[kind].append(ErrorSample(residual, np.ravel(std), np.full(len(residual), k), names))
-    return {kind: _joined(samples) for kind, samples in parts.items() if samples}
+            names = classes_of(atoms, kind, by)
+            whole = ErrorSample(residual, np.ravel(std), np.full(len(residual), k), names)
+            parts[kind].append(whole.part(labels.used(kind)))
+    return {kind: joined(samples) for kind, samples in parts.items() if samples}
 
 
-def _joined(samples: Sequence[ErrorSample]) -> ErrorSample:
+def classes_of(atoms: Atoms, kind: str, by: str | None) -> NDArray[np.str_] | None:
+    """Class of each component of a kind of label; None where there are no classes."""
+    if by == "config_type":
+        return np.full({"energy": 1, "forces": 3 * len(atoms), "stress": 6}[kind], config_type_of(atoms))
+    return np.repeat(atoms.get_chemical_symbols(), 3) if by == "species" and kind == "forces" else None
+
+
+def joined(samples: Sequence[ErrorSample]) -> ErrorSample:
+    """All errors of one kind."""
     residual, std, structure = (np.concatenate([s[i] for s in samples]) for i in range(3))
     names = [s.classes for s in samples if s.classes is not None]
     return ErrorSample(residual, std, structure, np.concatenate(names) if names else None)

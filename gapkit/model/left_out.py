@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from ..gp.observations import KINDS, Noise
 from ..gp.posterior import SparsePosterior
 from .atomic_energies import AtomicEnergies
 from .folding import whitened_rows
+from .progress import track
 from .training import RowChunk, SparseModel, TrainingSet
 
 __all__ = ["StructureRows", "left_out", "left_out_errors", "rows_of_some"]
@@ -69,16 +70,16 @@ def rows_of_some(
     random_state: int | None,
     *,
     unexplained: bool = False,
-) -> list[StructureRows]:
-    """Rows of a seeded sample of the structures (all, if there are no more); see `whitened_rows`."""
+    show: bool = False,
+) -> Iterator[StructureRows]:
+    """Rows of a seeded sample of the structures (all, if there are no more), one by one; see `whitened_rows`."""
     n = len(training.frames)
     chosen = np.arange(n)
     if n > n_structures:
         chosen = np.sort(np.random.default_rng(random_state).choice(n, n_structures, replace=False))
-    result: list[StructureRows] = []
-    for chunk in training.sample([int(k) for k in chosen]).chunks(e0, noise):
-        result += _structures(terms, chunk, chosen, unexplained)
-    return result
+    chunks = training.sample([int(k) for k in chosen]).chunks(e0, noise)
+    for chunk in track(chunks, "leaving out", len(chunks), show=show):
+        yield from _structures(terms, chunk, chosen, unexplained)
 
 
 def _structures(
@@ -89,7 +90,7 @@ def _structures(
     result = []
     for s, number in enumerate(chunk.numbers):
         members = [np.flatnonzero(b.structure == s) for b in blocks]
-        places = [m - m.min(initial=0) for m in members]
+        places = [m - m[:1] for m in members]
         kept = [~np.isinf(b.own[m]) for b, m in zip(blocks, members, strict=True)]
         parts = [(b, m[k], p[k]) for b, m, p, k in zip(blocks, members, places, kept, strict=True) if k.any()]
         if not parts:
@@ -140,7 +141,7 @@ def left_out(model: SparseModel, posterior: SparsePosterior, rows: StructureRows
     return residuals, deviations
 
 
-def left_out_errors(model: SparseModel, posterior: SparsePosterior, rows: Sequence[StructureRows]) -> dict[str, float]:
+def left_out_errors(model: SparseModel, posterior: SparsePosterior, rows: Iterable[StructureRows]) -> dict[str, float]:
     """Root mean square of the leave-one-out residuals per kind of label (energies: eV/atom^½)."""
     squares: dict[str, list[Array]] = {}
     for structure in rows:

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._version import __version__
 from ..descriptors import DESCRIPTORS, Descriptor, DScribe, QuipBasis, dscribe_from_plain, dscribe_to_plain
 from ..exceptions import ModelFormatError
+from ..gp.calibration import Calibration
 from ..gp.design import SparseTerm
 from ..gp.observations import Noise
 from ..gp.posterior import RowFactor, SparsePosterior
@@ -73,6 +74,7 @@ def save(model: GAPRegressor, path: str | Path, *, posterior: bool = True) -> No
         "e0_source": model.e0_source_,
         "n_labels": model.n_labels_,
         "table_errors": model.table_errors_,
+        "calibration": None if model.calibration_ is None else model.calibration_.to_plain(),
         "versions": {"numpy": np.__version__, "scipy": scipy.__version__},
     }
     if isinstance(model.baseline_, Baseline):
@@ -164,6 +166,8 @@ def load(path: str | Path, baseline: Any = None) -> GAPRegressor:
         calculator = document.get("baseline")
         model.baseline_probes_ = decode_probes(calculator, arrays) if calculator else []
         model.training_ = model.search_ = None
+        calibration = document.get("calibration")
+        model.calibration_ = None if calibration is None else Calibration.from_plain(calibration)
         model.terms_, model.noise_ = model.named_terms(), model.noise or Noise()
         model.e0_source_ = dict(document["e0_source"])
         model.n_labels_ = dict(document["n_labels"])

@@ -4,39 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from concurrent.futures import Executor
+from copy import copy
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
-from sklearn.base import RegressorMixin
-from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
 from .._validation import check_choice, check_integer, describe
-from ..exceptions import InvalidLabelError
-from ..gp.observations import KINDS, Labels, Noise, labels_of
-from ..neighbors import NeighborList, check_structures
+from ..gp.calibration import Calibration
+from ..gp.observations import KINDS, Labels, Noise
+from ..neighbors import check_structures
 from .atomic_energies import AtomicEnergies, fit_atomic_energies
 from .automatic import automatic_noise, automatic_terms
-from .baseline import add_baseline, atomic_energies_above, decide_baseline, without_baseline
-from .fitting import choose_terms, chunks_of_frames, collect_labels, grow_terms
+from .baseline import atomic_energies_above, decide_baseline, without_baseline
+from .calibrating import errors_left_out
+from .fitted import FittedModel
+from .fitting import choose_terms, collect_labels, grow_terms
 from .folding import fold_rows, merge_factors, solve
 from .kernel_search import search_kernels
-from .parameters import TermParameters
+from .labelled_errors import labelled_errors
+from .memory import check_memory
 from .potential import APPROXIMATIONS, Potential
-from .prediction import STD_DEFAULT, Prediction, predict
 from .probes import choose_probes
-from .progress import track
 from .repulsion import repulsion_of
 from .search import check_search, log_evidence, search_amplitudes
 from .table_check import check_tables
 from .terms import Term, name_terms
 from .training import SparseModel, TrainingSet
-from .uncertainty import UncertaintyMethods
 
 __all__ = ["GAPRegressor"]
 
@@ -45,7 +43,7 @@ Array = NDArray[np.float64]
 _EVALUATE_ATOMS = 1024  # small structures are evaluated in batches of this size
 
 
-class GAPRegressor(RegressorMixin, UncertaintyMethods, TermParameters):  # type: ignore[misc]
+class GAPRegressor(FittedModel):
     r"""Gaussian approximation potential: a sparse Gaussian process of local energies, conditioned on DFT.
 
     The energy of a structure is a sum over the environments of every term and a constant per species,
@@ -112,6 +110,8 @@ class GAPRegressor(RegressorMixin, UncertaintyMethods, TermParameters):  # type:
         Structures and labels (without the baseline's part) of the fit; None in a model from a file.
     search_ : SearchReport or None
         What ``optimize`` found.
+    calibration_ : Calibration or None
+        What `calibrate` found; standard deviations are calibrated with it.
 
     References
     ----------
@@ -210,6 +210,8 @@ class GAPRegressor(RegressorMixin, UncertaintyMethods, TermParameters):  # type:
             If a label is not finite, or no frame has any.
         BaselineError
             If the calculator of the baseline fails; the message names the frame.
+        MemoryError
+            If the fit would need more memory than is available; the message says what would fit.
         """
         frames = check_structures(X, name="X")
         for _, term in name_terms(self.terms) if self.terms is not None else []:
@@ -222,6 +224,7 @@ class GAPRegressor(RegressorMixin, UncertaintyMethods, TermParameters):  # type:
         probes = choose_probes(baseline, frames)
         named_terms, noise = self._decided(frames, labels)
         noise.check_parameters()
+        check_memory(named_terms, frames, labels, noise)
         neighbor_range = max(term.descriptor.neighbor_range for _, term in named_terms)
         e0, sources = fit_atomic_energies(frames, labels, self.e0, neighbor_range)
         e0 = atomic_energies_above(baseline, e0, sources)
@@ -232,6 +235,7 @@ class GAPRegressor(RegressorMixin, UncertaintyMethods, TermParameters):  # type:
         self.factors_ = fold_rows(model, chunks, approximation=self.approximation, executor=executor, show=show)
         model, of_amplitudes = search_amplitudes(model, self.factors_, training, e0, self.optimize, self.random_state)
         self.search_ = of_kernels + of_amplitudes if self.optimize else None
+        self.calibration_: Calibration | None = None
         self.training_: TrainingSet | None = training
         self.baseline_, self.baseline_probes_ = baseline, probes
         self.e0_source_ = {chemical_symbols[z]: source for z, source in sources.items()}
@@ -248,7 +252,7 @@ class GAPRegressor(RegressorMixin, UncertaintyMethods, TermParameters):  # type:
     ) -> Self:
         """Add structures to a fitted model; the time does not depend on how many it has seen.
 
-        Noise, amplitudes and energies of isolated atoms stay what they are.
+        Noise, amplitudes, energies of isolated atoms and the calibration stay what they are.
 
         Parameters
         ----------
@@ -287,14 +291,13 @@ class GAPRegressor(RegressorMixin, UncertaintyMethods, TermParameters):  # type:
         model = SparseModel(self.terms_, self.potential_.terms, self.noise_)
         everything = None if self.training_ is None else self.training_ + new
         if add_sparse:
-            assert everything is not None  # noqa: S101 - for the type checker: checked above
             model = replace(model, sparse=grow_terms(model.named, model.sparse, frames, add_sparse))
-            self.factors_, added = {}, everything
-        else:
-            added = new
-        chunks = added.chunks(e0, self.noise_)
+        chunks = (everything if add_sparse and everything else new).chunks(e0, self.noise_)
         found = fold_rows(model, chunks, approximation=self.approximation, executor=executor, show=bool(self.verbose))
-        merge_factors(self.factors_, found)
+        if add_sparse:
+            self.factors_ = found
+        else:
+            merge_factors(self.factors_, found)
         self.training_ = everything
         self._finish(model, e0, frames)
         return self
@@ -327,117 +330,53 @@ class GAPRegressor(RegressorMixin, UncertaintyMethods, TermParameters):  # type:
         check_is_fitted(self, "potential_")
         return log_evidence(SparseModel(self.terms_, self.potential_.terms, self.noise_), self.factors_, self.approximation)
 
-    @property
-    def e0_(self) -> dict[str, float]:
-        """Energies of isolated atoms by chemical symbol, minus those of the baseline, eV."""
-        return {chemical_symbols[z]: energy for z, energy in self.potential_.e0.items()}
+    def calibrate(self, X: str | Sequence[Atoms] = "loo", *, method: str = "isotonic", by: str | None = None) -> Self:
+        """Learn from errors how large standard deviations should be; all that are given from then on are calibrated.
 
-    @property
-    def species_(self) -> list[str]:
-        """Chemical symbols of the training set."""
-        return list(self.e0_)
-
-    @property
-    def n_sparse_(self) -> int:
-        """Number of sparse points."""
-        return self.potential_.n_sparse
-
-    def predict(self, X: Sequence[Atoms], return_std: bool = False) -> Any:
-        """Total energies: scikit-learn's face of `evaluate`.
+        Standard deviations are those of the posterior, times a factor or through a non-decreasing function, separately for
+        energies, forces and stresses.  The noise of the labels has no part in this.
 
         Parameters
         ----------
-        X : list of ase.Atoms
-            Structures.
-        return_std : bool, default False
-            Also return the standard deviation of each energy.
+        X : "loo" or list of ase.Atoms, default "loo"
+            "loo": each training structure (at most 300 of them) predicted without it, in closed form, from a second pass
+            over the rows.  Or other structures with labels, as like as possible to those that are to be predicted.
+        method : {"scale", "isotonic"}, default "isotonic"
+            One factor, or a function.
+        by : None, "species" or "config_type", default None
+            Classes with factors of their own: the species of the atom (forces), or ``info["config_type"]``.
 
         Returns
         -------
-        ndarray of shape (n_structures,), eV, and the same for the standard deviation if asked
-        """
-        predictions = self.evaluate(X, forces=False, stress=False, uncertainty="exact" if return_std else None, std=("energy",))
-        energies = np.array([p.energy for p in predictions])
-        return (energies, np.array([p.energy_std for p in predictions])) if return_std else energies
-
-    def evaluate(
-        self,
-        frames: Sequence[Atoms],
-        *,
-        forces: bool = True,
-        stress: bool = True,
-        uncertainty: str | None = None,
-        std: Collection[str] = STD_DEFAULT,
-    ) -> list[Prediction]:
-        """Energies, forces, stresses, and uncertainties if asked.
-
-        Parameters
-        ----------
-        frames : list of ase.Atoms
-            Structures; labels are not looked at.
-        forces, stress : bool, default True
-            Whether to compute them.
-        uncertainty : None, "exact" or "fast", default None
-            "exact": standard deviations from the posterior.  "fast": for energies an estimate between rigorous bounds, at a
-            third of the cost of the energy itself; for forces and stresses the spread of 16 sampled potentials, good to 18 %,
-            which does not see what is far from all sparse points (`gapkit.model.fast_spread`).
-        std : collection of {"energy", "energies", "forces", "stress"}, default the first two
-            Which standard deviations; those of forces and stresses cost as much as rows of a fit.
-
-        Returns
-        -------
-        list of Prediction
-            One per structure, in order.
+        GAPRegressor
+            The estimator itself, with `calibration_`.
 
         Raises
         ------
-        InvalidStructureError
-            If a structure is invalid or contains a species that the model was not trained on.
+        ValueError
+            If there are fewer than 5 structures with labels, the model has no posterior, or "loo" is asked of a model from a
+            file, which has no training structures.
+
+        References
+        ----------
+        `gapkit.gp.calibration` has the formulas and their sources.
         """
         check_is_fitted(self, "potential_")
-        frames = check_structures(frames)
-        result: list[Prediction] = []
-        slow = uncertainty is not None and not {"forces", "stress"}.isdisjoint(std)
-        chunks = list(chunks_of_frames(frames, _EVALUATE_ATOMS // 4 if slow else _EVALUATE_ATOMS))
-        for start, chunk in track(chunks, "predictions", len(chunks), show=bool(self.verbose) and len(chunks) > 1):
-            neighbors = NeighborList.from_atoms(chunk, self.potential_.neighbor_range, first_frame=start)
-            part = predict(self.potential_, neighbors, forces=forces, stress=stress, uncertainty=uncertainty, std=std)
-            result += add_baseline(self.baseline_, part, chunk, start)
-        return result
-
-    def score(self, X: Sequence[Atoms], y: Sequence[float] | None = None) -> float:
-        """Coefficient of determination R² of the energy per atom.
-
-        Parameters
-        ----------
-        X : list of ase.Atoms
-            Structures with energies.
-        y : sequence of float, optional
-            Total energies (eV) that replace those of the structures.
-
-        Returns
-        -------
-        float
-        """
-        frames = check_structures(X, name="X")
-        if y is None:
-            energies = [labels_of(atoms, k).energy for k, atoms in enumerate(frames)]
-            y = [energy for energy in energies if energy is not None]
-            if len(y) < len(frames):
-                raise InvalidLabelError(f"score needs an energy in every frame; {len(frames) - len(y)} have none.")
-        sizes = np.array([len(atoms) for atoms in frames])
-        return float(r2_score(np.asarray(y) / sizes, self.predict(frames) / sizes))
-
-    def save(self, path: str | Path, *, posterior: bool = True) -> None:
-        """Write the fitted model to a file that `gapkit.load` reads.
-
-        Parameters
-        ----------
-        path : str or Path
-            Usually ``*.gap``; replaced only when the new file is complete.
-        posterior : bool, default True
-            False leaves out what only uncertainties need, for a smaller file.
-        """
-        from .loading import save
-
-        save(self, path, posterior=posterior)
+        if self.potential_.posterior is None:
+            raise ValueError("calibrate needs a model with its posterior. Save it with posterior=True, or fit anew.")
+        if isinstance(X, str):
+            check_choice("X", X, ("loo",), "Or give structures with labels.")
+            if self.training_ is None:
+                raise ValueError("calibrate('loo') needs the training set, which a model file does not hold. Give structures.")
+            model = SparseModel(self.terms_, self.potential_.terms, self.noise_)
+            show = bool(self.verbose)
+            errors = errors_left_out(model, self.potential_, self.training_, by, self.random_state, show=show)
+        else:
+            frames = check_structures(X, name="X")
+            collect_labels(frames)
+            raw = copy(self)
+            raw.calibration_ = None
+            predictions = raw.evaluate(frames, uncertainty="exact", std=("energy", "forces", "stress"))
+            errors = labelled_errors(frames, predictions, by=by)
+        self.calibration_ = Calibration.fit(errors, method=method, by=by, source=X if isinstance(X, str) else "frames")
+        return self

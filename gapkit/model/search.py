@@ -125,7 +125,7 @@ def search_amplitudes(
     )
     end = np.concatenate([found_sigma, found_delta])
     before = evidence.value_and_gradient(log_sigma, log_delta)[0]
-    rows = rows_of_some(model.sparse, training, e0, model.noise, MOST_STRUCTURES, random_state)
+    rows = list(rows_of_some(model.sparse, training, e0, model.noise, MOST_STRUCTURES, random_state))
     errors = left_out_errors(model, solve(model, factors)[0], rows)
     n = len(log_sigma)
     for part in (1.0, 0.5):

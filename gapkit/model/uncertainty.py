@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from ase import Atoms
@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from .._validation import check_choice, check_integer
+from ..gp.calibration import Calibration
 from ..gp.design import coefficients_from
 from ..gp.functionals import QUANTITIES
+from ..gp.posterior import RowFactor
 from ..neighbors import NeighborList, check_structures
 from .covariance import posterior_covariance
 from .fitting import chunks_of_frames
 from .potential import Potential, posterior_of
 from .std_gradient import StdGradient, std_gradients
+from .training import TrainingSet
 
 __all__ = ["UncertaintyMethods"]
 
@@ -32,9 +35,10 @@ class UncertaintyMethods:
     """Methods of `GAPRegressor` that need its posterior and nothing else."""
 
     potential_: Potential
-    factors_: dict[str, Any]
-    training_: Any
+    factors_: dict[str, RowFactor]
+    training_: TrainingSet | None
     table_errors_: dict[str, float]
+    calibration_: Calibration | None
 
     def std_gradient(self, frames: Sequence[Atoms], weights: Sequence[Sequence[float]] | None = None) -> list[StdGradient]:
         """Sum of the standard deviations of the local energies, with its forces and stress: for dynamics that seek the unknown.
@@ -97,7 +101,7 @@ class UncertaintyMethods:
             member = copy(self)
             drawn = coefficients_from(potential.terms, weights)
             member.potential_ = replace(potential, coefficients=drawn, posterior=None)
-            member.factors_, member.training_, member.table_errors_ = {}, None, {}
+            member.factors_, member.training_, member.table_errors_, member.calibration_ = {}, None, {}, None
             result.append(member)
         return result
 

@@ -96,12 +96,14 @@ def residuals(frames: Sequence[Atoms], predictions: Sequence[Prediction]) -> Res
     stress: list[tuple[Array, Array]] = []
     for k, (atoms, p) in enumerate(zip(frames, predictions, strict=True)):
         labels, n = labels_of(atoms, k), len(atoms)
-        if labels.energy is not None:
+        if labels.energy is not None and labels.used("energy").any():
             energy.append((labels.energy / n, p.energy / n, np.nan if p.energy_std is None else p.energy_std / n))
         if labels.forces is not None and p.forces is not None:
-            forces.append((labels.forces.ravel(), p.forces.ravel()))
+            used = labels.used("forces")
+            forces.append((labels.forces.ravel()[used], p.forces.ravel()[used]))
         if labels.stress is not None and p.stress is not None:
-            stress.append((labels.stress / units.GPa, p.stress / units.GPa))
+            used = labels.used("stress")
+            stress.append((labels.stress[used] / units.GPa, p.stress[used] / units.GPa))
     e = np.array(energy).reshape(-1, 3).T
     f = np.concatenate([np.array(pair) for pair in forces] or [np.empty((2, 0))], axis=1)
     s = np.concatenate([np.array(pair) for pair in stress] or [np.empty((2, 0))], axis=1)

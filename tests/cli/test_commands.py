@@ -228,7 +228,7 @@ def test_debug_shows_the_traceback(folder):
     CliRunner().invoke(app, ["show", str(folder / "model.gap")])  # leaves the option as it was
 
 
-@pytest.mark.parametrize("command", ["demo", "init", "fit", "evaluate", "show", "md", "doctor"])
+@pytest.mark.parametrize("command", ["demo", "init", "estimate", "fit", "evaluate", "show", "md", "doctor"])
 def test_every_command_has_help_with_an_example(command):
     assert f"gapkit {command}" in run(command, "--help").output
 

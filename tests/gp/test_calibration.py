@@ -97,7 +97,7 @@ def test_classes_have_their_own_factor_and_shrink_to_the_common_one():
     classes[structure < 3] = "H"  # three structures: too few
     std = rng.uniform(0.05, 0.1, 2400)
     residual = rng.normal(0.0, np.where(classes == "Cu", 1.0, 4.0) * std)
-    calibration = Calibration.fit({"forces": ErrorSample(residual, std, structure, classes)}, by="species")
+    calibration = Calibration.fit({"forces": ErrorSample(residual, std, structure, classes)}, by="species", method="scale")
     found = calibration.maps["forces"]
     assert sorted(found.factors) == ["Au", "Cu"]
     z = residual / (found.scale * std)
@@ -109,7 +109,7 @@ def test_classes_have_their_own_factor_and_shrink_to_the_common_one():
     assert_allclose(mixed, mixed[:, :1].repeat(3, axis=1), rtol=0)
     assert float(calibration.apply("forces", 0.1, "Cu")) == pytest.approx(mixed[0, 0])
     assert_allclose(calibration.apply("forces", [0.1]), found.scale * 0.1)
-    ignored = Calibration.fit({"forces": ErrorSample(residual, std, structure, classes)})
+    ignored = Calibration.fit({"forces": ErrorSample(residual, std, structure, classes)}, method="scale")
     assert ignored.maps["forces"].factors == {}
 
 

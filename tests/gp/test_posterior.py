@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
+from gapkit.gp import posterior
 from gapkit.gp.posterior import RowFactor, SparsePosterior
 
 
@@ -37,17 +38,17 @@ def dense(groups, noise, scale):
 def test_equals_the_normal_equations(problem, parts):
     groups, noise, scale = problem
     factors = {k: folded(*g, parts=min(parts, len(g[0]))) for k, g in groups.items()}
-    posterior = SparsePosterior.from_factors(factors, noise, scale)
+    solved = SparsePosterior.from_factors(factors, noise, scale)
     information, weights, _, y = dense(*problem)
-    assert_allclose(posterior.factor.T @ posterior.factor, information, rtol=0, atol=1e-12 * np.abs(information).max())
-    assert (np.diag(posterior.factor) >= 1.0).all()  # stacked over the identity
-    assert_allclose(posterior.weights, weights, rtol=1e-9)
+    assert_allclose(solved.factor.T @ solved.factor, information, rtol=0, atol=1e-12 * np.abs(information).max())
+    assert (np.diag(solved.factor) >= 1.0).all()  # stacked over the identity
+    assert_allclose(solved.weights, weights, rtol=1e-9)
     # y'y - w'Aw: what the weights leave, regularisation included
-    assert_allclose(posterior.misfit, y @ y - weights @ information @ weights, rtol=1e-9)
+    assert_allclose(solved.misfit, y @ y - weights @ information @ weights, rtol=1e-9)
     test = np.random.default_rng(1).standard_normal((5, 6))
     expected = np.einsum("nm,mk,nk->n", test, np.linalg.inv(information), test)
-    assert_allclose(posterior.data_variance(test), expected, rtol=1e-9)
-    assert posterior.data_variance(test).min() > 0
+    assert_allclose(solved.data_variance(test), expected, rtol=1e-9)
+    assert solved.data_variance(test).min() > 0
 
 
 def test_factor_keeps_the_unweighted_products(problem):
@@ -57,6 +58,15 @@ def test_factor_keeps_the_unweighted_products(problem):
     augmented = np.hstack([phi, y])
     assert_allclose(triangle.T @ triangle, augmented.T @ augmented, rtol=0, atol=1e-12)
     assert factor.n_rows == 40
+
+
+def test_many_rows_are_folded_block_by_block(problem, monkeypatch):
+    phi, y = problem[0]["a"]
+    expected = folded(phi, y, parts=10)
+    monkeypatch.setattr(posterior, "_BLOCK", 4)
+    blocks = folded(phi, y)
+    assert blocks.n_rows == 40
+    assert_array_equal(blocks.triangle, expected.triangle)
 
 
 def test_merging_two_factors_equals_one_fold(problem):
@@ -75,12 +85,12 @@ def test_changed_noise_and_delta_need_no_row(problem):
     groups, _, _ = problem
     factors = {k: folded(*g) for k, g in groups.items()}
     for noise, scale in (({"a": 1.0, "b": 2.0}, np.ones(6)), ({"a": 0.1, "b": 5.0}, np.full(6, 3.0))):
-        posterior = SparsePosterior.from_factors(factors, noise, scale)
-        assert_allclose(posterior.weights, dense(groups, noise, scale)[1], rtol=1e-9)
+        solved = SparsePosterior.from_factors(factors, noise, scale)
+        assert_allclose(solved.weights, dense(groups, noise, scale)[1], rtol=1e-9)
 
 
 def test_nothing_at_all():
-    posterior = SparsePosterior.from_factors({}, {}, np.ones(3))
-    assert_allclose(posterior.weights, 0.0)
-    assert_allclose(posterior.data_variance(np.eye(3)), 1.0)
+    solved = SparsePosterior.from_factors({}, {}, np.ones(3))
+    assert_allclose(solved.weights, 0.0)
+    assert_allclose(solved.data_variance(np.eye(3)), 1.0)
     assert SparsePosterior.from_factors({}, {}, np.empty(0)).data_variance(np.empty((2, 0))).tolist() == [0.0, 0.0]

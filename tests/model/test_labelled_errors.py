@@ -69,7 +69,7 @@ def test_long_evaluations_show_a_bar(alloy, model, capsys, monkeypatch):
     model.set_params(verbose=1)
     model.evaluate(alloy)
     assert capsys.readouterr().err == ""  # one chunk
-    monkeypatch.setattr(gapkit.model.regressor, "_EVALUATE_ATOMS", 40)
+    monkeypatch.setattr(gapkit.model.fitted, "_EVALUATE_ATOMS", 40)
     shown = model.evaluate(alloy, uncertainty="exact", std=ALL)
     assert "predictions" in capsys.readouterr().err
     model.set_params(verbose=0)

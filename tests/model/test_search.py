@@ -12,8 +12,8 @@ from sklearn.base import clone
 
 from gapkit import RBF, SOAP, DotProduct, GAPRegressor, Noise, Term, ThreeBody, TwoBody
 from gapkit.exceptions import NumericalWarning
+from gapkit.gp.design import coefficients_from
 from gapkit.model import search
-from gapkit.model.folding import coefficients_of
 from gapkit.validation import force_rmse
 from tests.conftest import copper_gold, labelled
 
@@ -97,8 +97,7 @@ def test_length_scale_of_the_data_is_found(frames):
     drawn = GAPRegressor([Term(TwoBody(5.0), truth, n_sparse=40)], noise=noise, random_state=0).fit(frames)
     potential = drawn.potential_
     weights = np.random.default_rng(1).standard_normal(potential.n_sparse)
-    prior = replace(potential.posterior, weights=weights)
-    drawn.potential_ = replace(potential, coefficients=coefficients_of(potential.terms, prior))
+    drawn.potential_ = replace(potential, coefficients=coefficients_from(potential.terms, weights))
     found = GAPRegressor(
         [Term(TwoBody(5.0), RBF(2.0), n_sparse=40)], noise=noise, optimize=("length_scale", "delta"), random_state=0
     )

@@ -52,3 +52,22 @@ def sparse_gp(
         if approximation == "vfe":
             evidence -= mpmath.fsum(m / n for m, n in zip(missed, noise, strict=True)) / 2
         return np.array([float(v) for v in mean]), np.array([float(v) for v in variance]), float(evidence)
+
+
+def rbf_joint(x: np.ndarray, dx: np.ndarray, s: np.ndarray, ds: np.ndarray, length: float) -> np.ndarray:
+    """Covariances of values at x and gradients at dx with values at s and gradients at ds, k = exp(-|x - s|²/2l²), by loops.
+
+    Rasmussen & Williams, eq. 9.1.
+    """
+    left = [(p, None) for p in x] + [(p, c) for p in dx for c in range(len(p))]
+    right = [(p, None) for p in s] + [(p, c) for p in ds for c in range(len(p))]
+    result = np.empty((len(left), len(right)))
+    for i, (p, c) in enumerate(left):
+        for j, (q, d) in enumerate(right):
+            r = (p - q) / length**2
+            factor = 1.0 if c is None else -r[c]
+            factor *= 1.0 if d is None else r[d]
+            if c is not None and d is not None and c == d:
+                factor += 1.0 / length**2
+            result[i, j] = factor * np.exp(-np.sum((p - q) ** 2) / (2 * length**2))
+    return result

@@ -1,0 +1,60 @@
+"""Options that `gapkit fit` and `gapkit estimate` share: training data and a configuration make a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from ase import Atoms
+
+from ..datasets import LabelKeys, read_frames
+from ..model import ZBL, GAPRegressor
+from .config import config_of, has_terms, label_keys, model_from_config, override, read_config
+
+__all__ = ["ConfigFile", "EnergyKey", "ForcesKey", "Settings", "StressKey", "Train", "read_training"]
+
+Train = Annotated[Path, typer.Argument(help="Structures with labels, any format that ASE reads.")]
+ConfigFile = Annotated[Path | None, typer.Option("-c", "--config", help="gap.yaml; default: automatic, from the data.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a setting, e.g. soap.n_sparse=2000.", metavar="KEY=VALUE")
+]
+EnergyKey = Annotated[str | None, typer.Option(help="Key of the energies, if not one of the usual.")]
+ForcesKey = Annotated[str | None, typer.Option(help="Key of the forces.")]
+StressKey = Annotated[str | None, typer.Option(help="Key of the stresses or virials.")]
+
+
+def read_training(
+    train: Path, config: Path | None, settings: list[str] | None, named_keys: dict[str, str | None], *, verbose: int = 0
+) -> tuple[list[Atoms], LabelKeys, GAPRegressor]:
+    """Read the training data, and make the model that the configuration describes, from the data where there is none.
+
+    Parameters
+    ----------
+    train : Path
+        Structures with labels.
+    config : Path or None
+        gap.yaml.
+    settings : list of str or None
+        Values of ``--set``.
+    named_keys : dict of str to str or None
+        Label keys by kind; None: one of the usual.
+    verbose : int, default 0
+        For the model.
+
+    Returns
+    -------
+    frames : list of ase.Atoms
+    keys : LabelKeys
+        Where the labels were found.
+    model : GAPRegressor
+    """
+    given = read_config(config) if config else {}
+    keys = {**label_keys(override(given, settings or [])), **{kind: key for kind, key in named_keys.items() if key}}
+    frames, found = read_frames(train, **keys)
+    if not has_terms(given):
+        given = {**config_of(GAPRegressor(random_state=0).explicit(frames)), **given}
+    model = model_from_config(override(given, settings or []), verbose=verbose)
+    if isinstance(model.baseline, ZBL):
+        model.set_params(baseline=model.baseline.explicit(frames))
+    return frames, found, model

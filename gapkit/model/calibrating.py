@@ -1,0 +1,100 @@
+"""Calibration of a fitted model: leave-one-out errors to learn from, and predictions with calibrated deviations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from ..gp.calibration import Calibration, ErrorSample
+from ..gp.observations import KINDS, config_type_of
+from .atomic_energies import AtomicEnergies
+from .labelled_errors import classes_of, joined
+from .left_out import left_out, rows_of_some
+from .potential import Potential
+from .training import SparseModel, TrainingSet
+
+__all__ = ["calibrated", "errors_left_out"]
+
+_MOST_STRUCTURES = 300  # that are left out one by one
+
+
+def errors_left_out(
+    model: SparseModel,
+    potential: Potential,
+    training: TrainingSet,
+    by: str | None,
+    random_state: int | None,
+    *,
+    show: bool,
+) -> dict[str, ErrorSample]:
+    """Leave-one-out errors of at most 300 training structures, a seeded sample, by kind of label.
+
+    Parameters
+    ----------
+    model : SparseModel
+        The fitted model.
+    potential : Potential
+        The same, with the posterior of all structures.
+    training : TrainingSet
+        The structures.
+    by : None, "species" or "config_type"
+        Classes of the errors.
+    random_state : int or None
+        Seed of the sample.
+    show : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    dict of str to ErrorSample
+        Total energies in eV, forces in eV/Å, stresses in eV/Å³.
+    """
+    posterior, parts = potential.posterior, {kind: list[ErrorSample]() for kind in KINDS}
+    assert posterior is not None  # noqa: S101 - for the type checker: `calibrate` has refused
+    with_prior = any(potential.is_open(term) for term in potential.terms)
+    e0: AtomicEnergies = potential.e0
+    for rows in rows_of_some(
+        model.sparse, training, e0, model.noise, _MOST_STRUCTURES, random_state, unexplained=with_prior, show=show
+    ):
+        residuals, deviations = left_out(model, posterior, rows)
+        atoms = training.frames[rows.number]
+        for kind in KINDS:
+            members = np.flatnonzero(rows.kind == kind)
+            if len(members):
+                names, scale = classes_of(atoms, kind, by), rows.divisor[members]
+                parts[kind].append(
+                    ErrorSample(
+                        residuals[members] * scale,
+                        deviations[members] * scale,
+                        np.full(len(members), rows.number),
+                        None if names is None else names[rows.place[members]],
+                    )
+                )
+    return {kind: joined(samples) for kind, samples in parts.items() if samples}
+
+
+def calibrated(calibration: Calibration, frames: Sequence[Atoms], predictions: Sequence[Any]) -> list[Any]:
+    """Predictions with calibrated standard deviations."""
+    return [replace(p, **_deviations(calibration, atoms, p)) for atoms, p in zip(frames, predictions, strict=True)]
+
+
+def _deviations(calibration: Calibration, atoms: Atoms, prediction: Any) -> dict[str, Any]:
+    changed: dict[str, Any] = {}
+    for kind in ("energy", "energies", "forces", "stress"):
+        std = getattr(prediction, f"{kind}_std")
+        if std is not None:
+            result = calibration.apply(kind, std, _class_of(calibration.by, kind, atoms))
+            changed[f"{kind}_std"] = float(result) if kind == "energy" else result
+    return changed
+
+
+def _class_of(by: str | None, kind: str, atoms: Atoms) -> NDArray[np.str_] | None:
+    """Class of each atom, for forces and local energies, or of the structure."""
+    if by == "config_type":
+        return np.full(len(atoms) if kind in ("energies", "forces") else (), config_type_of(atoms))
+    return np.array(atoms.get_chemical_symbols()) if by == "species" and kind == "forces" else None
