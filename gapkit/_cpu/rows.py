@@ -77,9 +77,12 @@ def add_gradient_rows(
             for q in range(first[e], first[e + 1]):
                 row = force_row_i[neighbour_q[q]]
                 if row >= 0:
+                    for m in range(start, stop):
+                        slope = slope_em[e, m]
+                        force_rm[row, column + m] -= slope * pair_qcm[q, 0, m]
+                        force_rm[row + 1, column + m] -= slope * pair_qcm[q, 1, m]
+                        force_rm[row + 2, column + m] -= slope * pair_qcm[q, 2, m]
                     for c in range(3):
-                        for m in range(start, stop):
-                            force_rm[row + c, column + m] -= slope_em[e, m] * pair_qcm[q, c, m]
                         for v in range(n_vectors):
                             for m in range(start, stop):
                                 force_rm[row + c, column + m] -= coefficient_vem[v, e, m] * vector_vqc[v, q, c]

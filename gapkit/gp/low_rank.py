@@ -29,7 +29,7 @@ __all__ = ["LowRankVariance"]
 Array = NDArray[np.float64]
 
 
-_PROBES = 32  # random directions
+_PROBES = 16  # random directions
 _SEED = 0
 
 

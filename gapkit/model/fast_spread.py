@@ -55,8 +55,9 @@ class FastSpread(Spread):
         if t in self.closed:
             self.rows[atoms, self.closed[t].columns[group]] += kernel
 
-    def _finish_rows(self) -> None:
-        with_amplitudes(list(self.closed.values()), self.rows)
+    def whitened(self) -> Array:
+        """Whiten what is kept of the terms for which only the sparse points count."""
+        return with_amplitudes(list(self.closed.values()), self.rows)
 
     def _deviations(self, rows: Array, prior: Array, what: str) -> Array:
         n = self.fast.projection.shape[1]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from copy import copy
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -15,10 +13,8 @@ from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
-from .._validation import check_integer
 from ..exceptions import InvalidLabelError
 from ..gp.calibration import Calibration
-from ..gp.design import coefficients_from
 from ..gp.observations import labels_of
 from ..gp.posterior import RowFactor
 from ..neighbors import NeighborList, check_structures
@@ -26,18 +22,19 @@ from .baseline import Baseline, add_baseline
 from .calibrating import calibrated
 from .fitting import chunks_of_frames
 from .parameters import TermParameters
-from .potential import Potential, posterior_of
+from .potential import Potential
 from .prediction import STD_DEFAULT, Prediction, predict
 from .progress import track
 from .repulsion import ZBL
 from .training import TrainingSet
+from .uncertainty import UncertaintyMethods
 
 __all__ = ["FittedModel"]
 
 _EVALUATE_ATOMS = 1024  # small structures are evaluated in batches of this size
 
 
-class FittedModel(RegressorMixin, TermParameters):  # type: ignore[misc]
+class FittedModel(RegressorMixin, UncertaintyMethods, TermParameters):  # type: ignore[misc]
     """The half of `GAPRegressor` that needs no training set."""
 
     potential_: Potential
@@ -144,40 +141,6 @@ class FittedModel(RegressorMixin, TermParameters):  # type: ignore[misc]
         """
         result = add_baseline(self.baseline_, predictions, frames, first_frame)
         return result if self.calibration_ is None else calibrated(self.calibration_, frames, result)
-
-    def sample(self, n: int, random_state: int | None = None) -> list[Self]:
-        """Draw whole potentials from the posterior: each conserves its energy, and their spread is the uncertainty.
-
-        What the sparse points do not see of the prior is not in them: away from all of these the samples agree, where the
-        deviations of `evaluate` grow.
-
-        Parameters
-        ----------
-        n : int
-            Number of potentials.
-        random_state : int, optional
-            Seed.
-
-        Returns
-        -------
-        list of GAPRegressor
-            Fitted copies without a posterior; they share the sparse points of this one.
-
-        Raises
-        ------
-        ValueError
-            If the model was saved without its posterior.
-        """
-        check_is_fitted(self, "potential_")
-        check_integer("n", n, at_least=1)
-        potential, result = self.potential_, []
-        for weights in posterior_of(potential).sample(n, np.random.default_rng(random_state)):
-            member = copy(self)
-            drawn = coefficients_from(potential.terms, weights)
-            member.potential_ = replace(potential, coefficients=drawn, posterior=None)
-            member.factors_, member.training_, member.table_errors_, member.calibration_ = {}, None, {}, None
-            result.append(member)
-        return result
 
     def score(self, X: Sequence[Atoms], y: Sequence[float] | None = None) -> float:
         """Coefficient of determination R² of the energy per atom.

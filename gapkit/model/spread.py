@@ -16,7 +16,7 @@ from ..gp.prior import prior_of_structures
 from ..neighbors import NeighborList
 from .potential import Potential, posterior_of
 
-__all__ = ["Spread", "clipped", "deviations", "with_amplitudes"]
+__all__ = ["Spread", "clipped", "deviations", "known_variance", "with_amplitudes"]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -76,7 +76,7 @@ class Spread:
 
     def results(self) -> tuple[Array | None, Array | None]:
         """Standard deviations (eV) of the local and of the total energies, None for what is not wanted."""
-        self._finish_rows()
+        self.whitened()
         local = total = None
         if "energies" in self.wanted:
             local = self._deviations(self.rows, self.prior, "local energies")
@@ -95,9 +95,9 @@ class Spread:
         """Add kernels with the sparse points of a group to the rows of some atoms."""
         self.rows[atoms, self.potential.terms[t].columns[group]] += kernel
 
-    def _finish_rows(self) -> None:
-        """Make whitened rows of the sums of kernels."""
-        with_amplitudes(self.potential.terms, self.rows)
+    def whitened(self) -> Array:
+        """Make whitened rows of the sums of kernels, once everything has been added; to be called once."""
+        return with_amplitudes(self.potential.terms, self.rows)
 
     def _deviations(self, rows: Array, prior: Array, what: str) -> Array:
         return deviations(self.potential, prior, rows, what)
@@ -114,13 +114,19 @@ def with_amplitudes(terms: Sequence[SparseTerm], rows: Array) -> Array:
 
 def deviations(potential: Potential, prior: Array, phi: Array, what: str) -> Array:
     """Standard deviations of functionals from their rows `with_amplitudes` and the prior variances of the open terms."""
+    unseen = clipped(potential, prior - known_variance(potential, phi), prior, what)
+    result: Array = np.sqrt(unseen + posterior_of(potential).data_variance(phi))
+    return result
+
+
+def known_variance(potential: Potential, phi: Array) -> Array:
+    """φ·φ of each row over the terms for which what the sparse points do not see counts."""
     known = np.zeros(len(phi))
     for term in potential.terms:
         if potential.is_open(term):
             own = phi[:, term.columns[0].start : term.columns[-1].stop]
             known += np.einsum("nm,nm->n", own, own)
-    result: Array = np.sqrt(clipped(potential, prior - known, prior, what) + posterior_of(potential).data_variance(phi))
-    return result
+    return known
 
 
 def clipped(potential: Potential, variance: Array, prior: Array, what: str) -> Array:
