@@ -30,8 +30,9 @@ from ase.io import read
 from scipy.linalg import cho_factor, cho_solve
 
 from gapkit import SOAP, DotProduct, GAPRegressor, Noise, Term
-from gapkit.gp.design import kernel_rows, targets, whiten
+from gapkit.gp.design import kernel_rows, targets
 from gapkit.gp.observations import KINDS, labels_of
+from gapkit.gp.sparse_term import whiten
 from gapkit.model import automatic_terms
 from gapkit.model.baseline import fit_atomic_energies
 from gapkit.model.fitting import choose_terms, chunks_of_frames

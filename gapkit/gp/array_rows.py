@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from scipy.linalg import blas, solve_triangular
 
 from ..kernels import Kernel
-from .design import pivoted_cholesky
 from .posterior import RowFactor
+from .sparse_term import pivoted_cholesky
 
 __all__ = ["Basis", "Folded", "Observations", "fold", "parts"]
 

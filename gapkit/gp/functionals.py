@@ -19,8 +19,8 @@ from .._backend import row_ops
 from ..descriptors import Features
 from ..kernels import Kernel
 from ..neighbors import NeighborList
-from .design import SparseTerm
 from .observations import volumes
+from .sparse_term import SparseTerm
 
 __all__ = ["QUANTITIES", "prior_covariance", "sizes_of"]
 

@@ -208,6 +208,8 @@ def maximize_evidence(
         return -value, -np.concatenate([by_sigma, by_delta])[free]
 
     def climbed(of: Evidence, x: Array) -> tuple[float, Array]:
+        if not len(x):
+            return negative(of, x)[0], x
         found = minimize(
             lambda x: negative(of, x),
             np.clip(x, low, high),

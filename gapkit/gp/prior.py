@@ -26,8 +26,9 @@ from .._backend import row_ops
 from ..descriptors import Features
 from ..kernels import Kernel
 from ..neighbors import NeighborList
-from .design import RowAssembly, Rows, SparseTerm, blocks_of_centers
+from .design import RowAssembly, Rows, blocks_of_centers
 from .observations import Labels, volumes
+from .sparse_term import SparseTerm
 
 __all__ = ["prior_of_structures", "prior_variances", "rows_and_priors"]
 

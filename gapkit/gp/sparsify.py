@@ -14,7 +14,7 @@ from sklearn.cluster import MiniBatchKMeans
 from .._validation import check_choice, check_integer, describe
 from ..exceptions import NumericalWarning
 from ..kernels import Kernel
-from .design import pivoted_cholesky
+from .sparse_term import pivoted_cholesky
 
 __all__ = [
     "SELECTIONS",

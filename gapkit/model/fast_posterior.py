@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
-from ..gp.design import SparseTerm, coefficients_from
 from ..gp.low_rank import LowRankVariance
 from ..gp.posterior import SparsePosterior
+from ..gp.sparse_term import SparseTerm, coefficients_from
 
 __all__ = ["MEMBERS", "RANK", "FastPosterior"]
 

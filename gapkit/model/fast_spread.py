@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..descriptors import Features
-from ..gp.design import SparseTerm
 from ..gp.observations import forces_and_stresses
+from ..gp.sparse_term import SparseTerm
 from ..neighbors import NeighborList
 from .potential import Potential
 from .spread import Spread, clipped, with_amplitudes

@@ -14,8 +14,8 @@ from sklearn.base import clone
 
 from ..descriptors import Descriptor
 from ..exceptions import InvalidLabelError, LabelWarning, NumericalWarning
-from ..gp.design import SparseTerm
 from ..gp.observations import Labels, labels_of
+from ..gp.sparse_term import SparseTerm
 from ..gp.sparsify import distinct, greedy_cholesky, select_points, selection_of_groups, share_points
 from ..neighbors import NeighborList
 from .conflicts import warn_of_conflicts

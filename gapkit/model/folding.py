@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._backend import one_thread_in_workers
-from ..gp.design import SparseTerm, coefficients_from, own_noise, targets, whiten
+from ..gp.design import own_noise, targets
 from ..gp.observations import KINDS, Noise
 from ..gp.posterior import RowFactor, SparsePosterior
 from ..gp.prior import rows_and_priors
+from ..gp.sparse_term import SparseTerm, coefficients_from, whiten
 from ..neighbors import NeighborList
 from .progress import track
 from .training import RowChunk, SparseModel

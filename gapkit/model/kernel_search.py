@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from sklearn.base import clone
 
-from ..gp.design import SparseTerm
 from ..gp.likelihood import maximize_evidence
+from ..gp.sparse_term import SparseTerm
 from .atomic_energies import AtomicEnergies
 from .folding import Factors, RowBlock, fold_block, solve, whitened_rows
 from .left_out import left_out_errors, rows_of_some

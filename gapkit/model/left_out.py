@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..gp.design import SparseTerm
 from ..gp.leave_one_out import leave_one_out
 from ..gp.observations import KINDS, Noise
 from ..gp.posterior import SparsePosterior
+from ..gp.sparse_term import SparseTerm
 from .atomic_energies import AtomicEnergies, isolated_atoms
 from .folding import whitened_rows
 from .progress import track

@@ -18,9 +18,9 @@ from .._version import __version__
 from ..descriptors import DESCRIPTORS, Descriptor, DScribe, QuipBasis, dscribe_from_plain, dscribe_to_plain
 from ..exceptions import ModelFormatError
 from ..gp.calibration import Calibration
-from ..gp.design import SparseTerm
 from ..gp.observations import Noise
 from ..gp.posterior import RowFactor, SparsePosterior
+from ..gp.sparse_term import SparseTerm
 from ..io import read_archive, write_archive
 from ..kernels import KERNELS, Kernel
 from .baseline import Baseline

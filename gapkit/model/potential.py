@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ..gp.design import SparseTerm
 from ..gp.posterior import SparsePosterior
+from ..gp.sparse_term import SparseTerm
 from .atomic_energies import AtomicEnergies
 from .fast_posterior import FastPosterior
 from .repulsion import Repulsion

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from .._validation import check_choice, describe
 from ..descriptors import Features
 from ..exceptions import InvalidStructureError
-from ..gp.design import SparseTerm, blocks_of_centers
+from ..gp.design import blocks_of_centers
 from ..gp.observations import forces_and_stresses
+from ..gp.sparse_term import SparseTerm
 from ..neighbors import NeighborList
 from .derivative_spread import derivative_deviations
 from .fast_spread import Committee, FastSpread

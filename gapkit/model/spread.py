@@ -11,8 +11,8 @@ from scipy.sparse import csr_array
 
 from ..descriptors import Features
 from ..exceptions import NumericalWarning
-from ..gp.design import SparseTerm, whiten
 from ..gp.prior import prior_of_structures
+from ..gp.sparse_term import SparseTerm, whiten
 from ..neighbors import NeighborList
 from .potential import Potential, posterior_of
 

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from ..descriptors import Features
-from ..gp.design import SparseTerm, blocks_of_centers
+from ..gp.design import blocks_of_centers
 from ..gp.observations import forces_and_stresses
+from ..gp.sparse_term import SparseTerm
 from ..neighbors import NeighborList
 from .potential import Potential, posterior_of
 from .spread import Spread, clipped, known_variance

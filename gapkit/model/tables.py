@@ -15,7 +15,7 @@ from scipy.interpolate import CubicHermiteSpline
 from scipy.ndimage import spline_filter
 
 from .._backend import table_ops
-from ..gp.design import SparseTerm
+from ..gp.sparse_term import SparseTerm
 from ..neighbors import SHORTEST_DISTANCE
 
 __all__ = ["ERROR_BOUNDS", "ExactSum", "Table", "tables_of"]

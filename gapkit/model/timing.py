@@ -11,9 +11,10 @@ from ase import Atoms
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from ..gp.design import SparseTerm, kernel_rows, pivoted_cholesky, targets, whiten
+from ..gp.design import kernel_rows, targets
 from ..gp.observations import KINDS, Labels
 from ..gp.posterior import RowFactor
+from ..gp.sparse_term import SparseTerm, pivoted_cholesky, whiten
 from ..gp.sparsify import distinct, select_points, selection_of_groups
 from ..neighbors import NeighborList
 from .fitting import _POOL, CHUNK_ATOMS, _Pool, _sample

@@ -9,8 +9,8 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from ..exceptions import InvalidStructureError
-from ..gp.design import SparseTerm
 from ..gp.observations import Labels, Noise
+from ..gp.sparse_term import SparseTerm
 from .atomic_energies import AtomicEnergies
 from .fitting import CHUNK_ATOMS, chunks_of_frames
 from .terms import Term

@@ -14,9 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._validation import check_choice, check_integer
 from ..gp.calibration import Calibration
-from ..gp.design import coefficients_from
 from ..gp.functionals import QUANTITIES
 from ..gp.posterior import RowFactor
+from ..gp.sparse_term import coefficients_from
 from ..neighbors import NeighborList, check_structures
 from .covariance import posterior_covariance
 from .fitting import chunks_of_frames

@@ -8,8 +8,9 @@ from ase import Atoms
 from numpy.testing import assert_allclose
 
 from gapkit import RBF, SOAP, DotProduct, GAPRegressor, Term, ThreeBody, TwoBody, load
-from gapkit.gp.design import SparseTerm, kernel_rows
+from gapkit.gp.design import kernel_rows
 from gapkit.gp.observations import Labels, forces_and_stresses
+from gapkit.gp.sparse_term import SparseTerm
 from gapkit.neighbors import NeighborList
 from gapkit.testing import example_structures
 from tests.conftest import copper_gold, labelled

@@ -9,9 +9,10 @@ from numpy.testing import assert_allclose
 
 from gapkit import RBF, SOAP, DotProduct
 from gapkit.gp import prior
-from gapkit.gp.design import SparseTerm, kernel_rows
+from gapkit.gp.design import kernel_rows
 from gapkit.gp.observations import Labels
 from gapkit.gp.prior import prior_variances, rows_and_priors
+from gapkit.gp.sparse_term import SparseTerm
 from gapkit.neighbors import NeighborList
 from tests.conftest import copper_gold
 from tests.reference.prior import of_force, of_stress

@@ -10,8 +10,9 @@ from threadpoolctl import threadpool_limits
 
 from gapkit import RBF, SOAP, DotProduct
 from gapkit.gp import design
-from gapkit.gp.design import SparseTerm, kernel_rows, pivoted_cholesky, targets, whiten
+from gapkit.gp.design import kernel_rows, targets
 from gapkit.gp.observations import labels_of
+from gapkit.gp.sparse_term import SparseTerm, pivoted_cholesky, whiten
 from gapkit.neighbors import NeighborList
 from tests.reference import rows as plain
 from tests.reference.soap import soap

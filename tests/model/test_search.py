@@ -12,7 +12,7 @@ from sklearn.base import clone
 
 from gapkit import RBF, SOAP, DotProduct, GAPRegressor, Noise, Term, ThreeBody, TwoBody
 from gapkit.exceptions import NumericalWarning
-from gapkit.gp.design import coefficients_from
+from gapkit.gp.sparse_term import coefficients_from
 from gapkit.model import search
 from gapkit.validation import force_rmse
 from tests.conftest import copper_gold, labelled

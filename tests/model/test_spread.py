@@ -9,8 +9,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gapkit import RBF, SOAP, DotProduct, GAPRegressor, Noise, Term
-from gapkit.gp.design import kernel_rows, whiten
+from gapkit.gp.design import kernel_rows
 from gapkit.gp.observations import Labels
+from gapkit.gp.sparse_term import whiten
 from gapkit.model.prediction import predict
 from gapkit.neighbors import NeighborList
 from tests.conftest import copper_gold
