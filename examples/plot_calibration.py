@@ -37,21 +37,19 @@ raw = errors_of(test)
 calibration_figure(raw)
 
 # %%
-# A factor for each kind of prediction, from the errors on the second part.  Beside it stands the half width of intervals that
-# hold 90 % of the values of a new structure whatever the shape of the errors (for Gaussian ones it would be 1.64); with fewer
-# than 9 structures it would be infinite.
+# A map for each kind of prediction, from the errors on the second part (``model.calibrate("loo")`` would need no second part).
+# Beside it stands the half width of intervals that hold 90 % of the values of a new structure whatever the shape of the errors
+# (for Gaussian ones it would be 1.64); with fewer than 9 structures it would be infinite.
 
-from gapkit.gp.calibration import Calibration
-
-calibration = Calibration.fit(errors_of(known))
-print(calibration)
-for kind in calibration.maps:
-    print(f"{kind}: 90 % within {calibration.multiplier(kind, 0.9):.2f} calibrated standard deviations")
+model.calibrate(known)
+print(model.calibration_)
+for kind in model.calibration_.maps:
+    print(f"{kind}: 90 % within {model.calibration_.multiplier(kind, 0.9):.2f} calibrated standard deviations")
 
 # %%
 # The same test structures, with calibrated error bars.
 
-calibrated = {kind: s._replace(std=calibration.apply(kind, s.std)) for kind, s in raw.items()}
+calibrated = errors_of(test)
 calibration_figure(calibrated)
 
 # %%
@@ -61,6 +59,6 @@ calibration_figure(calibrated)
 from gapkit.validation.uncertainty import coverage, miscalibration_area, zms
 
 for kind, (r, s, structure, _) in calibrated.items():
-    within = coverage(r, s, structure, calibration.multiplier(kind, 0.9))
+    within = coverage(r, s, structure, model.calibration_.multiplier(kind, 0.9))
     z2, area = ([f(r, std) for std in (raw[kind].std, s)] for f in (zms, miscalibration_area))
     print(f"{kind:7s} mean z² {z2[0]:5.2f}, {z2[1]:4.2f}   area {area[0]:.2f}, {area[1]:.2f}   within {100 * within:.0f} %")

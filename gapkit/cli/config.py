@@ -23,7 +23,7 @@ from ..descriptors import DESCRIPTORS, DScribe, QuipBasis, ThreeBody, TwoBody
 from ..exceptions import ConfigError
 from ..gp import Noise
 from ..kernels import KERNELS, Constant, Kernel, Product, Sum
-from ..model import ZBL, Baseline, GAPRegressor, Term
+from ..model import SEARCHES, ZBL, Baseline, GAPRegressor, Term
 from ..model.baseline import wrap_calculator
 
 __all__ = ["config_of", "dump_config", "has_terms", "model_from_config", "override", "read_config"]
@@ -32,7 +32,7 @@ Config = dict[str, Any]
 
 _KERNEL_OF_PARAMETER = {"zeta": "dot_product", "length_scale": "rbf"}  # without the key "kernel"
 _TERM_PARAMETERS = ("delta", "n_sparse", "selection", "scale")
-_TOP = ("noise", "e0", "baseline", "random_state", "labels")
+_TOP = ("noise", "e0", "baseline", "approximation", "optimize", "random_state", "labels")
 _LABEL_KINDS = ("energy", "forces", "stress")
 
 
@@ -140,6 +140,8 @@ def model_from_config(config: Mapping[str, Any], *, verbose: int = 0) -> GAPRegr
         noise=_noise(config.get("noise", {}), "noise"),
         e0=config.get("e0", "auto"),
         baseline=_baseline(config.get("baseline")),
+        approximation=config.get("approximation", "dtc"),
+        optimize=_searches(config.get("optimize")),
         random_state=seed,
         verbose=verbose,
     )
@@ -200,6 +202,10 @@ def config_of(model: GAPRegressor, *, defaults: bool = True) -> Config:
         config["baseline"] = f"{baseline.describe()}: a calculator, for Python only"
     elif baseline is not None:
         config["baseline"] = {"type": "zbl"} | baseline.get_params(deep=False)
+    if model.approximation != "dtc":
+        config["approximation"] = model.approximation
+    if model.optimize:
+        config["optimize"] = list(model.optimize)
     config["random_state"] = model.random_state
     return config
 
@@ -355,6 +361,15 @@ def _baseline(block: Any) -> ZBL | None:
         if key not in known:
             raise ConfigError(_unknown("key in block 'baseline'", key, known))
     return ZBL(**{key: value for key, value in block.items() if key != "type"})
+
+
+def _searches(value: Any) -> tuple[str, ...]:
+    """``optimize: [noise, delta]``, checked."""
+    names = tuple(value) if isinstance(value, (list, tuple)) else () if value is None else (value,)
+    for name in names:
+        if name not in SEARCHES:
+            raise ConfigError(_unknown("entry of optimize", name, SEARCHES))
+    return names
 
 
 def _unknown(what: str, key: object, known: Any) -> str:

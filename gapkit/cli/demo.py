@@ -20,6 +20,7 @@ from ..descriptors import SOAP
 from ..gp import Noise
 from ..kernels import DotProduct
 from ..model import GAPRegressor, Term
+from ..model.prediction import STD_CHOICES
 from ..report import ERROR_HEADER, Section, Table, drift_figure, eos_figure, error_rows, parity_figure, write_page
 from ..validation import (
     eos_parameters,
@@ -27,10 +28,11 @@ from ..validation import (
     error_table,
     nve_drift,
     residuals,
+    uncertainty_table,
 )
 from .config import config_of, dump_config
 from .console import console, guarded, print_ledger, print_table
-from .evaluate import predicted_frames
+from .evaluate import error_bar_section, predicted_frames
 
 __all__ = ["demo", "demo_model"]
 
@@ -62,9 +64,10 @@ def demo(
     model = demo_model(verbose=1)
     model.fit(train)
     fit_seconds = time.perf_counter() - start
+    model.calibrate("loo")
     model.save(output / "silicon.gap")
-    predictions = model.evaluate(test, uncertainty="exact")
-    rows = error_table(test, predictions)
+    predictions = model.evaluate(test, uncertainty="exact", std=STD_CHOICES)
+    rows, bars = error_table(test, predictions), uncertainty_table(test, predictions, calibration=model.calibration_)
     print_table(ERROR_HEADER, error_rows(rows), title="errors on test structures")
     crystals = [atoms for atoms in train if len(atoms) > 1]  # the isolated atom would stretch the energy axis
     parity = parity_figure({"train": residuals(crystals, model.evaluate(crystals)), "test": residuals(test, predictions)})
@@ -102,9 +105,10 @@ def demo(
         ),
         Section(
             "Predicted against DFT",
-            "Bars on the energy errors of the test structures are one standard deviation of the posterior.",
+            "Bars on the energy errors of the test structures are one calibrated standard deviation of the posterior.",
             figure=parity,
         ),
+        error_bar_section(model, test, predictions, bars),
         Section(
             "Molecular dynamics",
             f"{len(crystal)} atoms, 1000 steps of 1 fs at constant energy, "

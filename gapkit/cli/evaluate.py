@@ -33,7 +33,7 @@ from ..validation import ErrorRow, UncertaintyRow, error_samples, error_table, r
 from .config import config_of, dump_config
 from .console import console, errors, guarded, print_table
 
-__all__ = ["evaluate", "predicted_frames"]
+__all__ = ["error_bar_section", "evaluate", "predicted_frames"]
 
 
 _MODERATE = 5000  # atoms whose force error bars a report computes unasked: a minute or so
@@ -69,7 +69,7 @@ def evaluate(
     predictions = fitted.evaluate(frames, uncertainty="exact" if names else None, std=names)
     rows = error_table(frames, predictions)
     species = error_table(frames, predictions, by="species")
-    bars = uncertainty_table(frames, predictions, calibration=getattr(fitted, "calibration_", None))
+    bars = uncertainty_table(frames, predictions, calibration=fitted.calibration_)
     if as_json:
         tables = {"errors": map(asdict, rows), "force_errors_by_species": map(asdict, species), "error_bars": map(asdict, bars)}
         print(json.dumps({name: list(table) for name, table in tables.items()}, indent=1))
@@ -158,8 +158,17 @@ _ERROR_BARS = (
 )
 
 
+def error_bar_section(
+    model: GAPRegressor, frames: list[Atoms], predictions: list[Prediction], bars: Sequence[UncertaintyRow]
+) -> Section:
+    """Whether the error bars of a model are right: pictures and numbers."""
+    figure = calibration_figure(error_samples(frames, predictions))
+    text = _ERROR_BARS.format(_calibration_state(model))
+    return Section("Error bars", text, figure=figure, table=Table(UNCERTAINTY_HEADER, uncertainty_rows(bars)))
+
+
 def _calibration_state(model: GAPRegressor) -> str:
-    calibration = getattr(model, "calibration_", None)
+    calibration = model.calibration_
     if calibration is None:
         return "The model is not calibrated: these are raw standard deviations of the posterior, which tend to be too small."
     return f"The model is calibrated: {calibration}."
@@ -194,8 +203,6 @@ def _write_report(
     if len(species) > 1 and every.forces_rmse is not None:
         sections.append(Section("Force errors by species", table=Table(_SPECIES_HEADER, _species_cells(species))))
     if bars:
-        figure = calibration_figure(error_samples(frames, predictions))
-        text = _ERROR_BARS.format(_calibration_state(model))
-        sections.append(Section("Error bars", text, figure=figure, table=Table(UNCERTAINTY_HEADER, uncertainty_rows(bars))))
+        sections.append(error_bar_section(model, frames, predictions, bars))
     sections.append(Section("Configuration", pre=dump_config(config_of(model))))
     write_page(path, f"{name} on {source}", headline, sections, f"gapkit {__version__}; {len(frames)} structures.")

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..model import GAPRegressor
 from ..report import ERROR_HEADER, error_rows
 from ..validation import error_table
 from .config import config_of, dump_config
@@ -23,16 +24,20 @@ def fit(
     config: ConfigFile = None,
     settings: Settings = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Model file.")] = Path("model.gap"),
+    optimize: Annotated[bool, typer.Option("--optimize", help="Noise and amplitudes by evidence.")] = False,
+    calibrate: Annotated[bool, typer.Option(help="Calibrate error bars by leave-one-out errors: as long as the fit.")] = True,
     energy_key: EnergyKey = None,
     forces_key: ForcesKey = None,
     stress_key: StressKey = None,
 ) -> None:
     """Fit a potential to DFT data, with settings from the data where no configuration is given.
 
-    Example: `gapkit fit train.xyz --set soap.r_cut=5.5 -o silicon.gap`
+    Example: `gapkit fit train.xyz --set soap.r_cut=5.5 --optimize -o silicon.gap`
     """
     named = {"energy": energy_key, "forces": forces_key, "stress": stress_key}
     frames, found, model = read_training(train, config, settings, named, verbose=1)
+    if optimize:
+        model.set_params(optimize=("noise", "delta"))
     print_ledger(frames, found, str(train))
     console.print("\n[bold]configuration[/]" + ("" if config else " (from the data)"))
     console.print(dump_config(config_of(model)), markup=False, soft_wrap=True)
@@ -42,13 +47,28 @@ def fit(
     start = time.perf_counter()
     model.fit(frames)
     seconds = time.perf_counter() - start
+    if calibrate:
+        _calibrate(model)
     model.save(output)
     e0 = ", ".join(f"{s} {e:.6g} eV ({model.e0_source_[s]})" for s, e in model.e0_.items())
     console.print(f"e0        {e0}")
     counts = ", ".join(f"{n} {kind}" for kind, n in model.n_labels_.items())
     console.print(f"fitted    {counts} components with {model.n_sparse_} sparse points in {seconds:.1f} s")
+    if model.search_:
+        for name, (old, new) in model.search_.changed.items():
+            console.print(f"optimized {name}: {old:.4g} -> {new:.4g}")
+    if model.calibration_:
+        console.print(f"error bars {model.calibration_}", markup=False)
     for name, error in model.table_errors_.items():
         console.print(f"table     {name}: off by at most {error:.1e} eV an environment of the training set")
     print_table(ERROR_HEADER, error_rows(error_table(frames, model.evaluate(frames))), title="errors on the training set")
     console.print(f"wrote     {output} ({output.stat().st_size / 1e6:.1f} MB)")
     console.print(f"next      gapkit evaluate {output} TEST.xyz --report report.html")
+
+
+def _calibrate(model: GAPRegressor) -> None:
+    """By leave-one-out errors, if there are enough structures for that."""
+    try:
+        model.calibrate("loo")
+    except ValueError as error:
+        console.print(f"[yellow]error bars are not calibrated:[/] {error}")

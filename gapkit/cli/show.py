@@ -36,6 +36,7 @@ def show(
         },
         "table_errors": fitted.table_errors_,
         "uncertainty": fitted.potential_.posterior is not None,
+        "calibration": None if fitted.calibration_ is None else fitted.calibration_.to_plain(),
         "config": config_of(fitted),
     }
     if as_json:
@@ -52,5 +53,7 @@ def show(
     console.print(
         "uncertainty  " + ("exact (posterior in the file)" if card["uncertainty"] else "no (saved without posterior)")
     )
+    if fitted.calibration_ is not None:
+        console.print(f"calibrated   {fitted.calibration_}", markup=False)
     console.print("\n[bold]configuration[/]")
     console.print(dump_config(config_of(fitted)), markup=False, soft_wrap=True)

@@ -24,14 +24,15 @@ T. D. Swinburne, D. Perez, Mach. Learn.: Sci. Technol. 6, 015008 (2025), arXiv:2
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh, solve_triangular
+from scipy.linalg import cholesky, eigh, qr, solve_triangular
 
 from .posterior import SparsePosterior
 
-__all__ = ["misspecification_factor", "misspecification_variance"]
+__all__ = ["misspecification_factor", "widened"]
 
 Array = NDArray[np.float64]
 
@@ -67,8 +68,13 @@ def misspecification_factor(posterior: SparsePosterior, blocks: Iterable[tuple[A
     return result
 
 
-def misspecification_variance(factor: Array, phi: Array) -> Array:
-    """What misspecification adds to the variance of each row of ``phi`` (n, n_sparse): the square of the length of Fᵀφ."""
-    along = phi @ factor
-    result: Array = np.einsum("nk,nk->n", along, along)
-    return result
+def widened(posterior: SparsePosterior, factor: Array) -> SparsePosterior:
+    """The posterior with F Fᵀ added to the covariance of its weights; their mean stays.
+
+    With F = R⁻¹ Q, S + F Fᵀ = R⁻¹ (1 + Q Qᵀ) R⁻ᵀ; from 1 + Q Qᵀ = C Cᵀ the new factor is that of C⁻¹ R.
+    """
+    along = posterior.factor @ factor
+    lower = cholesky(np.eye(len(along)) + along @ along.T, lower=True, check_finite=False)
+    triangle = qr(solve_triangular(lower, posterior.factor, lower=True, check_finite=False), mode="r")[0]
+    triangle = np.triu(triangle) * np.where(np.diag(triangle) < 0.0, -1.0, 1.0)[:, None]
+    return replace(posterior, factor=np.ascontiguousarray(triangle))

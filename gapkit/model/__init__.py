@@ -9,10 +9,12 @@ from .potential import Potential
 from .prediction import Prediction
 from .regressor import GAPRegressor
 from .repulsion import ZBL
+from .search import SEARCHES
 from .terms import Term
 
 __all__ = [
     "RECIPES",
+    "SEARCHES",
     "ZBL",
     "Baseline",
     "FitEstimate",

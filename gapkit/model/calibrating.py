@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,20 +11,25 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from ..gp.calibration import Calibration, ErrorSample
+from ..gp.misspecification import misspecification_factor, widened
 from ..gp.observations import KINDS, config_type_of
+from ..gp.posterior import SparsePosterior
 from .atomic_energies import AtomicEnergies
+from .folding import whitened_rows
 from .labelled_errors import classes_of, joined
 from .left_out import left_out, rows_of_some
 from .potential import Potential
+from .progress import track
 from .training import SparseModel, TrainingSet
 
-__all__ = ["calibrated", "errors_left_out"]
+__all__ = ["calibrated", "errors_left_out", "misspecified"]
 
 _MOST_STRUCTURES = 300  # that are left out one by one
 
 
 def errors_left_out(
     model: SparseModel,
+    posterior: SparsePosterior,
     potential: Potential,
     training: TrainingSet,
     by: str | None,
@@ -38,8 +43,10 @@ def errors_left_out(
     ----------
     model : SparseModel
         The fitted model.
+    posterior : SparsePosterior
+        Of all structures.
     potential : Potential
-        The same, with the posterior of all structures.
+        The same model; where its posterior is another one (`widened`), that one gives the standard deviations.
     training : TrainingSet
         The structures.
     by : None, "species" or "config_type"
@@ -54,14 +61,13 @@ def errors_left_out(
     dict of str to ErrorSample
         Total energies in eV, forces in eV/Å, stresses in eV/Å³.
     """
-    posterior, parts = potential.posterior, {kind: list[ErrorSample]() for kind in KINDS}
-    assert posterior is not None  # noqa: S101 - for the type checker: `calibrate` has refused
+    parts = {kind: list[ErrorSample]() for kind in KINDS}
     with_prior = any(potential.is_open(term) for term in potential.terms)
-    e0: AtomicEnergies = potential.e0
+    wide = None if potential.posterior is posterior else potential.posterior
     for rows in rows_of_some(
-        model.sparse, training, e0, model.noise, _MOST_STRUCTURES, random_state, unexplained=with_prior, show=show
+        model.sparse, training, potential.e0, model.noise, _MOST_STRUCTURES, random_state, unexplained=with_prior, show=show
     ):
-        residuals, deviations = left_out(model, posterior, rows)
+        residuals, deviations = left_out(model, posterior, rows, wide)
         atoms = training.frames[rows.number]
         for kind in KINDS:
             members = np.flatnonzero(rows.kind == kind)
@@ -76,6 +82,24 @@ def errors_left_out(
                     )
                 )
     return {kind: joined(samples) for kind, samples in parts.items() if samples}
+
+
+def misspecified(
+    model: SparseModel, posterior: SparsePosterior, training: TrainingSet, e0: AtomicEnergies, *, show: bool
+) -> SparsePosterior:
+    """The posterior widened by what no weights explain, from a pass over all rows; see `gapkit.gp.misspecification`."""
+    delta = np.repeat([term.delta for term in model.sparse], [term.n_points for term in model.sparse])
+
+    def blocks() -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]:
+        chunks = training.chunks(e0, model.noise)
+        for chunk in track(chunks, "misspecification", len(chunks), show=show):
+            for block in whitened_rows(model.sparse, chunk):
+                sigma = np.where(np.isnan(block.own), getattr(model.noise.classes()[chunk.noise_class], block.kind), block.own)
+                used = np.isfinite(sigma)
+                phi = block.phi[used] * delta
+                yield phi, block.target[used] - phi @ posterior.weights, sigma[used]
+
+    return widened(posterior, misspecification_factor(posterior, blocks()))
 
 
 def calibrated(calibration: Calibration, frames: Sequence[Atoms], predictions: Sequence[Any]) -> list[Any]:

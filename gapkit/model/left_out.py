@@ -117,7 +117,9 @@ def _structures(
     return result
 
 
-def left_out(model: SparseModel, posterior: SparsePosterior, rows: StructureRows) -> tuple[Array, Array]:
+def left_out(
+    model: SparseModel, posterior: SparsePosterior, rows: StructureRows, wide: SparsePosterior | None = None
+) -> tuple[Array, Array]:
     """Residuals (label - prediction) and standard deviations of the rows of a structure, predicted without it.
 
     The sparse points stay what they are, those of the structure included.
@@ -130,6 +132,8 @@ def left_out(model: SparseModel, posterior: SparsePosterior, rows: StructureRows
         Of all structures.
     rows : StructureRows
         Of one of them.
+    wide : SparsePosterior, optional
+        Gives the deviations instead.
 
     Returns
     -------
@@ -137,7 +141,10 @@ def left_out(model: SparseModel, posterior: SparsePosterior, rows: StructureRows
         Energies divided by √N.  Deviations contain what the sparse points miss if ``rows`` knows it.
     """
     delta = np.repeat([term.delta for term in model.sparse], [term.n_points for term in model.sparse])
-    residuals, deviations = leave_one_out(posterior, rows.phi * delta, rows.target, rows.sigma(model.noise))
+    phi = rows.phi * delta
+    residuals, deviations = leave_one_out(posterior, phi, rows.target, rows.sigma(model.noise))
+    if wide is not None:
+        deviations = np.sqrt(wide.data_variance(phi))
     if rows.unexplained is not None:
         missed = np.array([term.delta**2 for term in model.sparse]) @ rows.unexplained
         deviations = np.sqrt(deviations**2 + missed)

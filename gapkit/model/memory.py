@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -84,15 +83,11 @@ def _chunk(sizes: FitSizes, chunk: ChunkSizes) -> float:
     rows = 8.0 * m * sum(chunk.rows.values())
     copies = 24.0 * m * max(chunk.rows.values())
     pairs = 100.0 * sizes.pairs * chunk.atoms / sizes.atoms
-    # the temporaries of a block are there until those of the next, of the same term or the following, have taken their place
-    blocks = [_block(term, chunk, sizes.atoms) for term in sizes.terms]
-    own = [size * min(2.0, max(1.0, number)) for size, number in blocks]
-    both = [before + after for (before, _), (after, _) in pairwise(blocks)]
-    return pairs + rows + max(copies, *own, *both)
+    return pairs + rows + max(copies, *(_block(term, chunk, sizes.atoms) for term in sizes.terms))
 
 
-def _block(term: TermSizes, chunk: ChunkSizes, n_atoms: int) -> tuple[float, float]:
-    """Temporaries of the environments that are computed together, and how often; see `gapkit.gp.design.kernel_rows`."""
+def _block(term: TermSizes, chunk: ChunkSizes, n_atoms: int) -> float:
+    """Temporaries of the environments that are computed together; see `gapkit.gp.design.kernel_rows`."""
     d, m = term.descriptor.n_features, int(term.points.max())
     entries_of_chunk = term.entries * chunk.atoms / n_atoms
     bytes_per_entry = max(d, m) * (24 if chunk.derivatives else 1)
@@ -102,7 +97,7 @@ def _block(term: TermSizes, chunk: ChunkSizes, n_atoms: int) -> tuple[float, flo
     if chunk.derivatives:
         jacobians = 2 if len(term.environments) > 1 else 1  # one of a group is cut out of that of all
         size += entries * (24.0 * (d * jacobians + m) + 8.0 * d) + 72.0 * environments * (d + m)
-    return size, entries_of_chunk / max(entries, 1.0)
+    return size
 
 
 def largest_fraction(sizes: FitSizes, available: float) -> float | None:

@@ -21,7 +21,7 @@ from ..neighbors import check_structures
 from .atomic_energies import AtomicEnergies, fit_atomic_energies
 from .automatic import automatic_noise, automatic_terms
 from .baseline import atomic_energies_above, decide_baseline, without_baseline
-from .calibrating import errors_left_out
+from .calibrating import errors_left_out, misspecified
 from .fitted import FittedModel
 from .fitting import choose_terms, collect_labels, grow_terms
 from .folding import fold_rows, merge_factors, solve
@@ -330,7 +330,14 @@ class GAPRegressor(FittedModel):
         check_is_fitted(self, "potential_")
         return log_evidence(SparseModel(self.terms_, self.potential_.terms, self.noise_), self.factors_, self.approximation)
 
-    def calibrate(self, X: str | Sequence[Atoms] = "loo", *, method: str = "isotonic", by: str | None = None) -> Self:
+    def calibrate(
+        self,
+        X: str | Sequence[Atoms] = "loo",
+        *,
+        method: str = "isotonic",
+        by: str | None = None,
+        misspecification: bool = False,
+    ) -> Self:
         """Learn from errors how large standard deviations should be; all that are given from then on are calibrated.
 
         Standard deviations are those of the posterior, times a factor or through a non-decreasing function, separately for
@@ -345,6 +352,9 @@ class GAPRegressor(FittedModel):
             One factor, or a function.
         by : None, "species" or "config_type", default None
             Classes with factors of their own: the species of the atom (forces), or ``info["config_type"]``.
+        misspecification : bool, default False
+            Whether to widen the posterior first by what no weights of this model explain (pointwise optimal weights), until the
+            next fit.  Its own part vanishes with the number of labels; this one does not.  Needs the training set.
 
         Returns
         -------
@@ -364,19 +374,27 @@ class GAPRegressor(FittedModel):
         check_is_fitted(self, "potential_")
         if self.potential_.posterior is None:
             raise ValueError("calibrate needs a model with its posterior. Save it with posterior=True, or fit anew.")
+        check_choice("X", X if isinstance(X, str) else "loo", ("loo",), "Or give structures with labels.")
+        if self.training_ is None and (isinstance(X, str) or misspecification):
+            remedy = "a model file does not hold it. Give structures."
+            raise ValueError(f"calibrate needs the training set for 'loo' and misspecification; {remedy}")
+        model, show = SparseModel(self.terms_, self.potential_.terms, self.noise_), bool(self.verbose)
+        raw = copy(self)
+        raw.calibration_ = None
+        if self.factors_:
+            posterior = solve(model, self.factors_)[0]
+            raw.potential_ = replace(self.potential_, posterior=posterior)
+            if misspecification and self.training_ is not None:
+                wide = misspecified(model, posterior, self.training_, self.potential_.e0, show=show)
+                raw.potential_ = replace(self.potential_, posterior=wide)
         if isinstance(X, str):
-            check_choice("X", X, ("loo",), "Or give structures with labels.")
-            if self.training_ is None:
-                raise ValueError("calibrate('loo') needs the training set, which a model file does not hold. Give structures.")
-            model = SparseModel(self.terms_, self.potential_.terms, self.noise_)
-            show = bool(self.verbose)
-            errors = errors_left_out(model, self.potential_, self.training_, by, self.random_state, show=show)
+            assert self.training_ is not None  # noqa: S101 - for the type checker: checked above
+            errors = errors_left_out(model, posterior, raw.potential_, self.training_, by, self.random_state, show=show)
         else:
             frames = check_structures(X, name="X")
             collect_labels(frames)
-            raw = copy(self)
-            raw.calibration_ = None
             predictions = raw.evaluate(frames, uncertainty="exact", std=("energy", "forces", "stress"))
             errors = labelled_errors(frames, predictions, by=by)
         self.calibration_ = Calibration.fit(errors, method=method, by=by, source=X if isinstance(X, str) else "frames")
+        self.potential_ = raw.potential_
         return self

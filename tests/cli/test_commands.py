@@ -91,7 +91,7 @@ def test_evaluate(folder, tmp_path):
         assert atoms.get_potential_energy() != p.energy  # the label is still there
     for text in ("R²  energy per atom", "forces on", "error bars of", "mean z²", "miscalibration area (chance)"):
         assert text in result.output
-    assert "90 % interval" not in result.output  # the model is not calibrated
+    assert "90 % interval" in result.output  # gapkit fit has calibrated the model
     page = (tmp_path / "r.html").read_text()
     assert "energy RMSE" in page
     assert "<h2>Error bars</h2>" in page
@@ -142,7 +142,9 @@ def test_a_report_of_many_atoms_leaves_out_slow_error_bars(folder, tmp_path, mon
 def test_a_calibrated_model_says_so(folder, tmp_path, monkeypatch):
     model, frames = gapkit.load(folder / "model.gap"), read(folder / "train.xyz", ":")
     predictions = model.evaluate(frames, uncertainty="exact", std=("energy", "forces", "stress"))
-    model.calibration_ = Calibration.fit(labelled_errors(frames, predictions, by="species"), by="species", source="loo")
+    model.calibration_ = Calibration.fit(
+        labelled_errors(frames, predictions, by="species"), method="scale", by="species", source="loo"
+    )
     monkeypatch.setattr("gapkit.cli.evaluate.load", lambda path: model)
     output = run("evaluate", folder / "model.gap", folder / "train.xyz", "--report", tmp_path / "r.html").output
     assert "in 90 % interval" in output

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from gapkit.gp.misspecification import misspecification_factor, misspecification_variance
+from gapkit.gp.misspecification import misspecification_factor, widened
 from gapkit.gp.posterior import RowFactor, SparsePosterior
 
 SIGMA = 0.01
@@ -45,8 +45,11 @@ def test_definition():
         expected += own / SIGMA**2 * np.outer(change, change)
     factor = misspecification_factor(posterior, [(phi[:15], residual[:15], sigma[:15]), (phi[15:], residual[15:], SIGMA)])
     assert_allclose(factor @ factor.T, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
-    variance = misspecification_variance(factor, phi)
-    assert_allclose(variance, np.einsum("nm,mk,nk->n", phi, factor @ factor.T, phi), rtol=1e-9)
+    wide = widened(posterior, factor)
+    assert_allclose(np.linalg.inv(wide.factor.T @ wide.factor), covariance + expected, rtol=0, atol=1e-9 * expected.max())
+    assert (np.diag(wide.factor) > 0).all()
+    assert_allclose(wide.factor, np.triu(wide.factor), rtol=0, atol=0)
+    variance = np.einsum("nm,mk,nk->n", phi, factor @ factor.T, phi)
     assert_allclose(np.mean(variance), np.mean(residual**2), rtol=1e-4)  # one noise for all rows
 
 
@@ -58,7 +61,7 @@ def test_it_stays_when_the_posterior_vanishes():
         posterior, x = fit(n)
         factor = misspecification_factor(posterior, [rows(posterior, x)])
         phi, error, _ = rows(posterior, grid)
-        std = np.sqrt(misspecification_variance(factor, phi))
+        std = np.sqrt(widened(posterior, factor).data_variance(phi))
         means.append(np.mean(std**2))
         posteriors.append(posterior.data_variance(phi).mean())
         assert np.abs(error).max() > 20 * np.sqrt(posteriors[-1])  # what is trusted without it
@@ -71,11 +74,12 @@ def test_a_model_that_is_right_adds_nothing():
     posterior, x = fit(50)
     phi, _, _ = rows(posterior, x)
     factor = misspecification_factor(posterior, [(phi, np.zeros(50), SIGMA)])
-    assert misspecification_variance(factor, phi).max() == 0.0
+    assert_allclose(widened(posterior, factor).data_variance(phi), posterior.data_variance(phi), rtol=1e-12)
 
 
 @pytest.mark.parametrize("blocks", [[], [(np.zeros((3, 4)), np.ones(3), 0.1)]])
 def test_rows_without_leverage(blocks):
     posterior, _ = fit(50)
-    assert misspecification_factor(posterior, blocks).shape == (4, 0)
-    assert misspecification_variance(np.empty((4, 0)), np.ones((2, 4))).tolist() == [0.0, 0.0]
+    factor = misspecification_factor(posterior, blocks)
+    assert factor.shape == (4, 0)
+    assert_allclose(widened(posterior, factor).factor, posterior.factor, rtol=1e-12)

@@ -43,7 +43,8 @@ def test_left_out_errors_equal_those_of_fits_without_the_structure(alloy, approx
     """Same sparse points, one structure less: residuals and deviations, energy, forces and stress."""
     fitted = model(approximation=approximation).fit(alloy)
     sparse = SparseModel(fitted.terms_, fitted.potential_.terms, fitted.noise_)
-    found = errors_left_out(sparse, fitted.potential_, fitted.training_, None, 0, show=False)
+    potential = fitted.potential_
+    found = errors_left_out(sparse, potential.posterior, potential, fitted.training_, None, 0, show=False)
     for k in (0, 3, 8):
         kept = [i for i in range(len(alloy)) if i != k]
         factors = fold_rows(sparse, fitted.training_.sample(kept).chunks(fitted.potential_.e0, fitted.noise_))
@@ -99,6 +100,25 @@ def test_calibrating_again_starts_from_raw_values(alloy, others):
     assert one.fit(alloy).calibration_ is None
 
 
+def test_misspecification_widens_until_the_next_fit(alloy, others):
+    """Deviations grow, means and leave-one-out errors stay; calibrating again, or fitting, undoes it."""
+    again = model().fit(alloy)
+    raw = again.evaluate(others, uncertainty="exact", std=STD)
+    narrow = again.calibrate(others).calibration_.maps["forces"]
+    wide = again.calibrate(others, misspecification=True).calibration_.maps["forces"]
+    assert wide.scale < narrow.scale
+    for source in ("loo", others):
+        again.calibrate(source, misspecification=True)
+        again.calibration_ = None
+        new = again.evaluate(others, uncertainty="exact", std=STD)
+        for p, q in zip(raw, new, strict=True):
+            assert_allclose(p.forces, q.forces, rtol=0, atol=0)
+            assert (q.forces_std > p.forces_std * (1 - 1e-9)).all()
+            assert q.energy_std > p.energy_std
+    again.calibrate(others)
+    assert_allclose(again.calibration_.maps["forces"].scale, narrow.scale, rtol=1e-9)
+
+
 def test_isotonic_maps_keep_the_order(alloy, others):
     again = model().fit(alloy)
     raw = np.concatenate([p.forces_std.ravel() for p in again.evaluate(others, uncertainty="exact", std=STD)])
@@ -130,7 +150,7 @@ def test_what_cannot_be_calibrated_is_explained(fitted, alloy, tmp_path):
     with pytest.raises(ValueError, match="`X` must be one of 'loo'"):
         fitted.calibrate("kfold")
     fitted.save(tmp_path / "model.gap")
-    with pytest.raises(ValueError, match="needs the training set, which a model file does not hold"):
+    with pytest.raises(ValueError, match="needs the training set for 'loo' and misspecification"):
         load(tmp_path / "model.gap").calibrate()
     fitted.save(tmp_path / "small.gap", posterior=False)
     with pytest.raises(ValueError, match="needs a model with its posterior"):

@@ -60,7 +60,7 @@ def test_calibration_picture_has_a_row_per_kind_and_the_numbers_of_the_metrics()
     samples = {}
     for kind, n_in_each in (("energy", 1), ("forces", 60), ("stress", 6)):
         structure = np.repeat(np.arange(50), n_in_each)
-        std = np.exp(rng.normal(size=len(structure)))
+        std = rng.uniform(0.5, 2.0, len(structure))
         samples[kind] = ErrorSample(2.0 * std * rng.standard_normal(len(std)), std, structure)
     figure = calibration_figure(samples, n_draws=20)
     assert [a.get_title(loc="left") for a in figure.axes[::3]] == [
