@@ -15,7 +15,6 @@ kind of label, are accumulated once for each descriptor and kernel.  With G of s
 from __future__ import annotations
 
 import argparse
-import inspect
 import itertools
 import time
 import warnings
@@ -34,7 +33,7 @@ from gapkit.gp.design import kernel_rows, targets
 from gapkit.gp.observations import KINDS, labels_of
 from gapkit.gp.sparse_term import whiten
 from gapkit.model import automatic_terms
-from gapkit.model.baseline import fit_atomic_energies
+from gapkit.model.atomic_energies import fit_atomic_energies
 from gapkit.model.fitting import choose_terms, chunks_of_frames
 from gapkit.neighbors import NeighborList
 from gapkit.validation import force_rmse
@@ -113,11 +112,8 @@ def automatic(train, test, n_sparse: int) -> tuple[float, GAPRegressor]:
     terms = automatic_terms(train)
     for _, term in terms:
         term.n_sparse = min(term.n_sparse, n_sparse)
-    evidence = {"optimize": ("noise", "delta")} if "optimize" in inspect.signature(GAPRegressor).parameters else {}
-    if not evidence:
-        print("this gapkit has no `optimize`: noise and delta are those that automatic terms start from", flush=True)
     start = GAPRegressor().explicit(train).noise  # what a fit without terms takes, too
-    model = GAPRegressor(terms, noise=start, random_state=0, **evidence).fit(train)
+    model = GAPRegressor(terms, noise=start, random_state=0, optimize=("noise", "delta")).fit(train)
     return -force_rmse(model, test), model
 
 

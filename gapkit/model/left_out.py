@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import qr, solve_triangular
 
 from ..gp.leave_one_out import leave_one_out
 from ..gp.observations import KINDS, Noise
 from ..gp.posterior import SparsePosterior
 from ..gp.sparse_term import SparseTerm
+from ..neighbors import NeighborList
 from .atomic_energies import AtomicEnergies, isolated_atoms
 from .folding import whitened_rows
 from .progress import track
@@ -20,6 +22,8 @@ from .training import RowChunk, SparseModel, TrainingSet
 __all__ = ["StructureRows", "left_out", "left_out_errors", "rows_of_some"]
 
 Array = NDArray[np.float64]
+
+_SAME = 1e-8  # feature vectors whose elements differ by less are one environment
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class StructureRows:
         Which component of its kind a row is: atoms x y z for forces, Voigt for stress.
     unexplained : ndarray of shape (n_terms, n) or None
         Prior variance that the sparse points miss, unit delta.
+    own_points : ndarray of int
+        Sparse points that are environments of this structure; none where ``unexplained`` is None.
     """
 
     number: int
@@ -53,6 +59,7 @@ class StructureRows:
     divisor: Array
     place: NDArray[np.int64]
     unexplained: Array | None
+    own_points: NDArray[np.int64]
 
     def sigma(self, noise: Noise) -> Array:
         """Noise of each row."""
@@ -90,6 +97,7 @@ def _structures(
 ) -> list[StructureRows]:
     """Rows of a chunk, structure by structure; labels that are left out of the fit are left out here."""
     blocks = list(whitened_rows(terms, chunk, unexplained=unexplained))
+    own_points = _own_points(terms, chunk) if unexplained else [np.empty(0, np.int64)] * len(chunk.numbers)
     result = []
     for s, number in enumerate(chunk.numbers):
         members = [np.flatnonzero(b.structure == s) for b in blocks]
@@ -112,9 +120,46 @@ def _structures(
                 np.concatenate([b.divisor[m] for b, m, _ in parts]),
                 np.concatenate([p for _, _, p in parts]),
                 missed,
+                own_points[s],
             )
         )
     return result
+
+
+def _own_points(terms: Sequence[SparseTerm], chunk: RowChunk) -> list[NDArray[np.int64]]:
+    """Sparse points of terms with one environment per atom that are environments of each structure of a chunk."""
+    found: list[list[NDArray[np.int64]]] = [[] for _ in chunk.numbers]
+    for term in terms:
+        if not term.descriptor.one_per_atom:
+            continue
+        neighbors = NeighborList.from_atoms(chunk.frames, term.descriptor.neighbor_range)
+        features = term.descriptor.compute(neighbors)
+        for group, (points, columns) in enumerate(zip(term.points, term.columns, strict=True)):
+            atoms = np.flatnonzero(features.groups == group)
+            if len(points) and len(atoms):
+                x = features.values[atoms]
+                nearest = np.argmin(np.einsum("nf,nf->n", x, x) - 2.0 * points @ x.T, axis=1)
+                same = np.flatnonzero(np.abs(points - x[nearest]).max(axis=1) < _SAME)
+                owner = neighbors.structure[features.owners[atoms[nearest[same]], 0]]
+                for s, parts in enumerate(found):
+                    parts.append(columns.start + same[owner == s])
+    return [np.concatenate(parts) if parts else np.empty(0, np.int64) for parts in found]
+
+
+def _own_directions(terms: Sequence[SparseTerm], own_points: NDArray[np.int64]) -> Array:
+    """Orthonormal basis of what only these sparse points make known: L⁻¹ e_m of each, group by group."""
+    n_sparse = sum(term.n_points for term in terms)
+    parts = []
+    for term in terms:
+        for factor, columns in zip(term.cholesky, term.columns, strict=True):
+            members = own_points[(own_points >= columns.start) & (own_points < columns.stop)] - columns.start
+            if len(members):
+                unit = np.zeros((len(factor), len(members)))
+                unit[members, np.arange(len(members))] = 1.0
+                directions = np.zeros((n_sparse, len(members)))
+                directions[columns] = qr(solve_triangular(factor, unit, lower=True), mode="economic")[0]
+                parts.append(directions)
+    return np.concatenate(parts, axis=1) if parts else np.empty((n_sparse, 0))
 
 
 def left_out(
@@ -122,7 +167,7 @@ def left_out(
 ) -> tuple[Array, Array]:
     """Residuals (label - prediction) and standard deviations of the rows of a structure, predicted without it.
 
-    The sparse points stay what they are, those of the structure included.
+    Means have the sparse points of the structure itself; deviations do without them where what sparse points miss counts.
 
     Parameters
     ----------
@@ -142,7 +187,8 @@ def left_out(
     """
     delta = np.repeat([term.delta for term in model.sparse], [term.n_points for term in model.sparse])
     phi = rows.phi * delta
-    residuals, deviations = leave_one_out(posterior, phi, rows.target, rows.sigma(model.noise))
+    own = _own_directions(model.sparse, rows.own_points)
+    residuals, deviations = leave_one_out(posterior, phi, rows.target, rows.sigma(model.noise), own)
     if wide is not None:
         deviations = np.sqrt(wide.data_variance(phi))
     if rows.unexplained is not None:
