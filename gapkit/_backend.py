@@ -8,7 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from types import ModuleType
 
@@ -18,6 +18,7 @@ __all__ = [
     "acsf_ops",
     "body_ops",
     "loops_are_compiled",
+    "one_thread",
     "one_thread_in_workers",
     "pair_ops",
     "repulsion_ops",
@@ -28,11 +29,8 @@ __all__ = [
 
 
 @contextmanager
-def one_thread_in_workers() -> Iterator[None]:
-    """Where this process is a worker of another one, as in a process pool, use one thread: the pool fills the cores."""
-    if multiprocessing.parent_process() is None:
-        yield
-        return
+def one_thread() -> Iterator[None]:
+    """Use one thread for loops and linear algebra."""
     import numba
 
     threads = numba.get_num_threads()
@@ -42,6 +40,11 @@ def one_thread_in_workers() -> Iterator[None]:
             yield
     finally:
         numba.set_num_threads(threads)
+
+
+def one_thread_in_workers() -> AbstractContextManager[None]:
+    """Where this process is a worker of another one, as in a process pool, use one thread: the pool fills the cores."""
+    return nullcontext() if multiprocessing.parent_process() is None else one_thread()
 
 
 @lru_cache(maxsize=1)

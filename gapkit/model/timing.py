@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from time import process_time
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
+from .._backend import one_thread
 from ..gp.design import kernel_rows, targets
 from ..gp.observations import KINDS, Labels
 from ..gp.posterior import RowFactor
@@ -53,7 +52,7 @@ def fit_seconds(sizes: FitSizes, frames: Sequence[Atoms], labels: Sequence[Label
         of the rows, "solve".
     """
     seconds = dict.fromkeys(("selection", "descriptors", "kernels", "whitening", "folding", "solve"), 0.0)
-    with _one_thread():
+    with one_thread():
         for derivatives in (True, False):
             members = [k for chunk in sizes.chunks if chunk.derivatives == derivatives for k in chunk.numbers]
             if members:
@@ -68,20 +67,6 @@ def fit_seconds(sizes: FitSizes, frames: Sequence[Atoms], labels: Sequence[Label
         m = min(sizes.n_points, _FACTOR)
         seconds["solve"] = len(sizes.rows) * _of_merging(m) * (sizes.n_points / m) ** 3
     return seconds
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Linear algebra and loops on one thread."""
-    import numba
-
-    threads = numba.get_num_threads()
-    numba.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        numba.set_num_threads(threads)
 
 
 def _timed(function: Callable[..., object], *arguments: object, at_least: float = _SHORT) -> float:
