@@ -26,7 +26,7 @@ from gapkit.validation.uncertainty import coverage, large_error_auroc, miscalibr
 
 # folder, term, noise to start from, frames for the fit, for the calibration, for the test
 SETS = {
-    "Si": ("mlearn_Si", Term(SOAP(5.0, 8, 6), DotProduct(4), n_sparse=500), Noise(), 90, 46, 100),
+    "Si": ("mlearn_Si", Term(SOAP(5.0, 6, 5), DotProduct(4), n_sparse=400), Noise(), 90, 46, 100),
     "Cu": ("mlearn_Cu", Term(SOAP(4.5, 6, 4), DotProduct(4), n_sparse=400), Noise(stress=0.05), 110, 64, 100),
     "ethanol": ("rmd17_ethanol", Term(SOAP(4.5, 6, 5, 0.4), DotProduct(4), n_sparse=600), Noise(), 200, 100, 200),
 }

@@ -59,6 +59,8 @@ def fit(
             console.print(f"optimized {name}: {old:.4g} -> {new:.4g}")
     if model.calibration_:
         console.print(f"error bars {model.calibration_}", markup=False)
+    for name, left in model.unexplained_.items():
+        console.print(f"pairs     {name}: sparse points leave at most {left:.1e} eV an environment open")
     for name, error in model.table_errors_.items():
         console.print(f"table     {name}: off by at most {error:.1e} eV an environment of the training set")
     print_table(ERROR_HEADER, error_rows(error_table(frames, model.evaluate(frames))), title="errors on the training set")

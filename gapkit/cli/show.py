@@ -48,6 +48,8 @@ def show(
     console.print("trained on   " + ", ".join(f"{n} {kind} components" for kind, n in fitted.n_labels_.items()))
     for name, groups in card["sparse_points"].items():  # type: ignore[attr-defined]
         console.print(f"sparse       {name}: " + ", ".join(f"{n} {group}" for group, n in groups.items()))
+    for name, left in fitted.unexplained_.items():
+        console.print(f"pairs        {name}: sparse points leave at most {left:.1e} eV an environment open")
     for name, error in fitted.table_errors_.items():
         console.print(f"table        {name}: off by at most {error:.1e} eV an environment of the training set")
     console.print(

@@ -50,6 +50,7 @@ _FEWEST = 5  # structures that a map, or a class of it, is learned from
 _PRIOR = 10.0  # structures that the common factor counts for when a class gets its own
 _IN_BIN = 30  # errors that one bin of an isotonic map averages
 _MOST_BINS = 20
+_CURVED = 3  # levels of an isotonic map that show more than a factor
 _LEVELS = np.append(np.arange(100, 200) / 200, 0.999)  # 0.500, 0.505, ... 0.995, 0.999
 _ZERO = 1e-2  # of the root mean square: standard deviations below are 0 by symmetry, but for the precision of the labels
 
@@ -85,8 +86,13 @@ class ErrorSample(NamedTuple):
         The others are 0 by symmetry (forces in a perfect crystal, on an isolated atom) up to rounding of the positions; so is
         the error, and their ratio says how labels were rounded.
         """
-        mask: Mask = self.std > _ZERO * np.sqrt(np.mean(self.std**2)) if len(self.std) else np.zeros(0, bool)
+        mask: Mask = self.std > _smallest(self.std) if len(self.std) else np.zeros(0, bool)
         return mask
+
+
+def _smallest(std: Array) -> float:
+    """Deviations below are 0 by symmetry."""
+    return _ZERO * float(np.sqrt(np.mean(std**2)))
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,7 @@ class ErrorMap:
     Attributes
     ----------
     raw, calibrated : tuple of float
-        Points of the map, increasing; straight lines between them in logarithms, proportional outside.
+        Points of the map, not decreasing; straight lines between them in logarithms, proportional outside.
     factors : dict of str to float
         Factor of each class, on top.
     scale : float
@@ -285,7 +291,7 @@ def _fit(kind: str, sample: ErrorSample, method: str, with_classes: bool) -> Err
     if not r.any():
         raise ValueError(f"`{name}` must not be all 0; got {len(r)} errors of 0. Are the labels predictions of this model?")
     scale = float(np.sqrt(np.mean((r / s) ** 2)))
-    raw, calibrated = ((1.0,), (scale,)) if method == "scale" else _isotonic(r, s, n_structures)
+    raw, calibrated = ((1.0,), (scale,)) if method == "scale" else _isotonic(r, s, n_structures, _smallest(std))
     calibrated_std = _along(raw, calibrated, s)
     factors: dict[str, float] = {}
     if with_classes and used.classes is not None:
@@ -309,7 +315,7 @@ def _factors_of(factors: Mapping[str, float], classes: ArrayLike) -> Array:
     return np.array([factors.get(str(name), 1.0) for name in names.ravel()]).reshape(names.shape)
 
 
-def _isotonic(r: Array, s: Array, n_structures: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _isotonic(r: Array, s: Array, n_structures: int, smallest: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Points (raw, calibrated) of the non-decreasing map, one per level of the isotonic regression.
 
     Errors are averaged in bins of equal size first, so that the highest step does not hang on one error; lines between the
@@ -326,6 +332,9 @@ def _isotonic(r: Array, s: Array, n_structures: int) -> tuple[tuple[float, ...],
     steps = np.unique(level[level > 0.0])  # a level of 0 (labels that are met exactly) is extended from above
     raw = [float(np.sqrt(np.average(mean_s2[level == step], weights=count[level == step]))) for step in steps]
     calibrated = np.sqrt(steps)
+    if len(raw) >= _CURVED and smallest < raw[0]:
+        # errors do not vanish with the deviation: the lowest level stays, down to what counts as 0 by symmetry
+        raw, calibrated = [smallest, *raw], np.concatenate([calibrated[:1], calibrated])
     calibrated = calibrated * np.sqrt(np.mean((r / _along(raw, calibrated, s)) ** 2))  # lines are not steps: mean z² is 1 again
     return tuple(raw), tuple(calibrated.tolist())
 

@@ -18,8 +18,8 @@ from ..gp.observations import Labels, labels_of
 from ..gp.sparse_term import SparseTerm
 from ..gp.sparsify import distinct, greedy_cholesky, select_points, selection_of_groups, share_points
 from ..neighbors import NeighborList
-from .conflicts import warn_of_conflicts
 from .progress import track
+from .suspects import warn_of_conflicts, warn_of_outliers
 from .terms import Term
 
 __all__ = ["CHUNK_ATOMS", "check_groups", "choose_terms", "chunks_of_frames", "collect_labels", "grow_terms"]
@@ -71,6 +71,7 @@ def collect_labels(frames: Sequence[Atoms], energies: Sequence[float] | None = N
             stacklevel=3,
         )
     warn_of_conflicts(frames, labels)
+    warn_of_outliers(frames, labels)
     return labels
 
 

@@ -74,6 +74,7 @@ def save(model: GAPRegressor, path: str | Path, *, posterior: bool = True) -> No
         "e0_source": model.e0_source_,
         "n_labels": model.n_labels_,
         "table_errors": model.table_errors_,
+        "unexplained": model.unexplained_,
         "calibration": None if model.calibration_ is None else model.calibration_.to_plain(),
         "versions": {"numpy": np.__version__, "scipy": scipy.__version__},
     }
@@ -171,6 +172,7 @@ def load(path: str | Path, baseline: Any = None) -> GAPRegressor:
         model.terms_, model.noise_ = model.named_terms(), model.noise or Noise()
         model.e0_source_ = dict(document["e0_source"])
         model.n_labels_ = dict(document["n_labels"])
+        model.unexplained_ = dict(document.get("unexplained", {}))
         model.table_errors_ = dict(document.get("table_errors", {}))
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise ModelFormatError(

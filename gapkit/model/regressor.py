@@ -35,6 +35,7 @@ from .search import check_search, log_evidence, search_amplitudes
 from .table_check import check_tables
 from .terms import Term, name_terms
 from .training import SparseModel, TrainingSet
+from .unexplained import largest_unexplained
 
 __all__ = ["GAPRegressor"]
 
@@ -94,6 +95,9 @@ class GAPRegressor(FittedModel):
         Structures and their energies (eV) by which `gapkit.load` recognises the calculator of a baseline.
     table_errors_ : dict of str to float
         Largest error of each tabulated term on the training set, eV an environment.
+    unexplained_ : dict of str to float
+        Of each pair or triplet term, the largest standard deviation of an environment's energy (eV) that its sparse points
+        leave open; standard deviations of predictions leave it out.
     e0_ : dict of str to float
         Energies of isolated atoms minus those of the baseline, eV.
     e0_source_ : dict of str to str
@@ -308,6 +312,11 @@ class GAPRegressor(FittedModel):
         repulsion = repulsion_of(self.baseline_)
         self.potential_ = Potential(model.sparse, e0, coefficients, posterior, self.approximation, repulsion)
         self.terms_, self.noise_ = model.named, model.noise
+        self.unexplained_ = {
+            name: largest_unexplained(term, frames)
+            for (name, _), term in zip(model.named, model.sparse, strict=True)
+            if not term.descriptor.one_per_atom
+        }
         self.table_errors_ = check_tables(self.potential_, model.named, frames)
         self.n_labels_ = {kind: sum(f.n_rows for name, f in self.factors_.items() if name.startswith(kind)) for kind in KINDS}
 

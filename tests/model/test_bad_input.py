@@ -197,3 +197,11 @@ def test_very_small_and_very_large_noise(alloy, noise):
     check_sound(model, alloy)
     if noise > 1.0:
         assert np.abs(model.predict(alloy)).max() < 1e-3  # nothing is learnt: the prior mean
+
+
+def test_an_energy_far_from_its_like_is_named():
+    frames = [labelled(copper_gold(seed, (True, True, True))) for seed in range(12) if seed % 3 != 1]
+    frames[7].calc.results["energy"] += 1000.0
+    message = r"1 energies are more than 10 eV/atom .* frame 7 \(.*energy_sigma of its own"
+    with pytest.warns(LabelWarning, match=message):
+        collect_labels(frames)
