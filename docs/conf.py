@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import gapkit
@@ -28,7 +29,10 @@ nitpicky = False
 
 autosummary_generate = True
 autodoc_typehints = "none"
-autodoc_default_options = {"members": True, "exclude-members": "set_predict_request, set_score_request, set_fit_request"}
+autodoc_default_options = {
+    "members": True,
+    "exclude-members": "set_predict_request, set_score_request, set_fit_request, set_partial_fit_request",
+}
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 plot_html_show_source_link = False
@@ -47,4 +51,15 @@ sphinx_gallery_conf = {
     "write_computation_times": False,
     "reset_modules": (),
 }
+
+
+def _without_links_of_scikit_learn(app, what, name, obj, options, lines):
+    """Inherited docstrings refer to pages of scikit-learn, which are not here."""
+    lines[:] = [re.sub(r":(ref|term):`([^`<]+?)\s*(<[^`]*>)?`", r"``\2``", line) for line in lines]
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", _without_links_of_scikit_learn)
+
+
 warnings.filterwarnings("ignore", message="Matplotlib is currently using agg")

@@ -9,6 +9,9 @@ deviations are usually too small.  Here is how to see it, and how structures tha
 # %%
 # Silicon in three parts: one to fit, one to calibrate, one to test.  Structures are drawn at random, all types alike.
 
+import io
+
+import matplotlib.pyplot as plt
 import numpy as np
 
 from gapkit import SOAP, DotProduct, GAPRegressor, Noise, Term
@@ -33,8 +36,16 @@ def errors_of(frames):
     return error_samples(frames, model.evaluate(frames, uncertainty="exact", std=names))
 
 
+def show(figure):
+    """In a notebook the figure alone would do."""
+    shown = plt.figure(figsize=figure.get_size_inches())
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=150)
+    shown.figimage(plt.imread(io.BytesIO(buffer.getvalue())), resize=True)
+
+
 raw = errors_of(test)
-calibration_figure(raw)
+show(calibration_figure(raw))
 
 # %%
 # A map for each kind of prediction, from the errors on the second part (``model.calibrate("loo")`` would need no second part).
@@ -50,7 +61,7 @@ for kind in model.calibration_.maps:
 # The same test structures, with calibrated error bars.
 
 calibrated = errors_of(test)
-calibration_figure(calibrated)
+show(calibration_figure(calibrated))
 
 # %%
 # In numbers, before and after: the mean of z² should be 1, the area 0; and 90 % of the values should lie in the conformal

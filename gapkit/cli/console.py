@@ -15,6 +15,7 @@ from rich.table import Table
 from ..checks import label_ledger, stress_sign
 from ..datasets import LabelKeys
 from ..exceptions import LabelWarning, NumericalWarning
+from ..gp.observations import KINDS, Labels, labels_of
 
 __all__ = ["STATE", "console", "guarded", "print_ledger", "print_table"]
 
@@ -60,6 +61,10 @@ def _escape(text: str) -> str:
     return text.replace("[", r"\[")
 
 
+def _has_own_noise(labels: Labels) -> bool:
+    return any(getattr(labels, f"{kind}_sigma") is not None for kind in KINDS)
+
+
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
     """Print a table; the first column is text, the others are numbers."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
@@ -90,6 +95,10 @@ def print_ledger(frames: Sequence[Any], keys: LabelKeys, source: str) -> None:
         f"{kind}: " + (", ".join(f"{key} ({n})" for key, n in counts.items()) or "none") for kind, counts in keys.found.items()
     )
     console.print(f"keys      {found}")
+    own = [y for y in (labels_of(atoms, k) for k, atoms in enumerate(frames)) if _has_own_noise(y)]
+    if own:
+        left_out = sum(int((~y.used(kind)).sum()) for y in own for kind in KINDS)
+        console.print(f"noise     {len(own)} frames have noise of their own or masks; {left_out} components are left out")
     console.print("units     eV, eV/Å, eV/Å³ assumed (virials in eV become stress = -virial / volume)")
     if keys.found["stress"]:
         sign = stress_sign(frames)

@@ -51,9 +51,9 @@ def demo_model(verbose: int = 0) -> GAPRegressor:
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for model, data and page.")] = Path("gapkit-demo"),
 ) -> None:
-    """The whole story on the data that ships with gapkit, in about a minute: fit, errors, dynamics, equation of state.
+    """The whole story on the data that ships with gapkit, in a minute or two: fit, errors, dynamics, equation of state.
 
-    Example: `gapkit demo -o demo` and open demo/index.html
+    Example: `gapkit demo -o demo`; then open demo/index.html in a browser.
     """
     start = time.perf_counter()
     output.mkdir(parents=True, exist_ok=True)

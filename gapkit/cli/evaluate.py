@@ -116,7 +116,7 @@ def _print_tables(rows: Sequence[ErrorRow], species: Sequence[ErrorRow], bars: S
     if bars:
         columns = uncertainty_rows([row for row in bars if row.group == "all"])
         lines = [line for line in zip(UNCERTAINTY_HEADER, *columns, strict=True) if set(line[1:]) != {"-"}]
-        print_table(lines[0], lines[2:], title="error bars; the report has them by configuration type and species")
+        print_table(lines[0], lines[2:], title="error bars (--report has them by configuration type)")
 
 
 _SPECIES_HEADER = ("forces on", *ERROR_HEADER[1:2], *ERROR_HEADER[4:6])
@@ -197,7 +197,8 @@ def _write_report(
     r = residuals(frames, predictions)
     sections = [Section("Errors by configuration type", table=Table(ERROR_HEADER, error_rows(rows)))]
     if len(r.energy) or len(r.forces):
-        text = "Bars on energy errors are one standard deviation of the posterior: what the training data leave open."
+        bar = "calibrated standard deviation" if model.calibration_ else "standard deviation"
+        text = f"Bars on energy errors are one {bar} of the posterior: what the training data leave open."
         sections.append(Section("Predicted against DFT", text, figure=parity_figure({"test": r})))
     species = error_table(frames, predictions, by="species")
     if len(species) > 1 and every.forces_rmse is not None:

@@ -26,6 +26,7 @@ References
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Self
@@ -35,8 +36,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.isotonic import isotonic_regression
 
 from .._validation import check_choice, check_real, describe
+from ..exceptions import NumericalWarning
 
-__all__ = ["Calibration", "ErrorMap", "ErrorSample"]
+__all__ = ["Calibration", "ErrorMap", "ErrorSample", "check_calibration"]
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -50,9 +52,10 @@ _FEWEST = 5  # structures that a map, or a class of it, is learned from
 _PRIOR = 10.0  # structures that the common factor counts for when a class gets its own
 _IN_BIN = 30  # errors that one bin of an isotonic map averages
 _MOST_BINS = 20
+_ROUNDING = 1e-7  # eV, eV/Å, eV/Å³: below all labels are rounded
 _CURVED = 3  # levels of an isotonic map that show more than a factor
 _LEVELS = np.append(np.arange(100, 200) / 200, 0.999)  # 0.500, 0.505, ... 0.995, 0.999
-_ZERO = 1e-2  # of the root mean square: standard deviations below are 0 by symmetry, but for the precision of the labels
+_ZERO = 1e-2  # of the median: standard deviations below are 0 by symmetry, but for the precision of the labels
 
 
 class ErrorSample(NamedTuple):
@@ -81,7 +84,7 @@ class ErrorSample(NamedTuple):
         return ErrorSample(self.residual[mask], self.std[mask], self.structure[mask], names)
 
     def nonzero(self) -> Mask:
-        """Which standard deviations say something: those above 1 % of their root mean square.
+        """Which standard deviations say something: those above 1 % of their median (of those above 1e-7).
 
         The others are 0 by symmetry (forces in a perfect crystal, on an isolated atom) up to rounding of the positions; so is
         the error, and their ratio says how labels were rounded.
@@ -92,7 +95,18 @@ class ErrorSample(NamedTuple):
 
 def _smallest(std: Array) -> float:
     """Deviations below are 0 by symmetry."""
-    return _ZERO * float(np.sqrt(np.mean(std**2)))
+    known = std[std > _ROUNDING]
+    return max(_ROUNDING, _ZERO * float(np.median(known))) if len(known) else _ROUNDING
+
+
+def check_calibration(method: str, by: str | None) -> None:
+    """Raise ValueError unless there is such a method and such classes."""
+    check_choice("method", method, METHODS)
+    check_choice("by", by, CLASSES)
+
+
+class TooFewStructuresError(ValueError):
+    """There is nothing to learn a map from."""
 
 
 @dataclass(frozen=True)
@@ -196,15 +210,24 @@ class Calibration:
         Raises
         ------
         ValueError
-            If there are fewer than 5 structures, or a value is not finite.
+            If no kind has 5 structures, or a value is not finite.  Kinds with fewer get no map, and a warning.
         """
-        check_choice("method", method, METHODS)
-        check_choice("by", by, CLASSES)
+        check_calibration(method, by)
         if not samples:
             raise ValueError(describe("samples", "errors of at least one kind", {}, "Give structures with labels."))
         for kind in samples:
             check_choice("samples", kind, _KINDS)
-        return cls(method, by, source, {k: _fit(k, s, method, by is not None) for k, s in samples.items()})
+        maps, reasons = {}, []
+        for kind, sample in samples.items():
+            try:
+                maps[kind] = _fit(kind, sample, method, by is not None)
+            except TooFewStructuresError as reason:
+                reasons.append(str(reason))
+        if not maps:
+            raise ValueError(" ".join(reasons))
+        if reasons:
+            warnings.warn(" ".join(reasons) + " They stay raw.", NumericalWarning, stacklevel=3)
+        return cls(method, by, source, maps)
 
     def apply(self, kind: str, std: ArrayLike, classes: ArrayLike | None = None) -> Array:
         """Calibrate standard deviations.
@@ -250,7 +273,8 @@ class Calibration:
     def __str__(self) -> str:
         """One line for people."""
         where = {"loo": "leave-one-out errors", "frames": "errors on other structures"}.get(self.source, self.source)
-        factors = ", ".join(f"{kind} ×{m.scale:.3g} ({m.n_structures} structures)" for kind, m in self.maps.items())
+        mean = "" if self.method == "scale" else "on average "
+        factors = ", ".join(f"{kind} {mean}×{m.scale:.3g} ({m.n_structures} structures)" for kind, m in self.maps.items())
         classes = f" per {self.by.replace('_', ' ')}" if self.by else ""
         return f"{self.method}{classes} from {where}: {factors}"
 
@@ -284,12 +308,14 @@ def _fit(kind: str, sample: ErrorSample, method: str, with_classes: bool) -> Err
     r, s, structure = used.residual, used.std, np.unique(used.structure, return_inverse=True)[1]
     n_structures = int(structure.max()) + 1 if len(structure) else 0
     if n_structures < _FEWEST:
-        raise ValueError(
+        raise TooFewStructuresError(
             f"`{name}` must be of at least {_FEWEST} structures with a standard deviation above 0; got {n_structures}. "
             "Calibrate with more labelled structures (20 or more), or leave the standard deviations as they are."
         )
     if not r.any():
-        raise ValueError(f"`{name}` must not be all 0; got {len(r)} errors of 0. Are the labels predictions of this model?")
+        raise TooFewStructuresError(
+            f"`{name}` must not be all 0; got {len(r)} errors of 0. Are the labels predictions of this model?"
+        )
     scale = float(np.sqrt(np.mean((r / s) ** 2)))
     raw, calibrated = ((1.0,), (scale,)) if method == "scale" else _isotonic(r, s, n_structures, _smallest(std))
     calibrated_std = _along(raw, calibrated, s)
@@ -355,5 +381,5 @@ def _pooled_quantiles(score: Array, structure: NDArray[np.int64]) -> Array:
     size = np.bincount(structure)
     order = np.argsort(score)
     mass = np.cumsum(1.0 / size[structure[order]]) / (len(size) + 1)
-    place = np.searchsorted(mass, _LEVELS - 1e-12)
+    place = np.searchsorted(mass, _LEVELS - 1e-9)
     return np.append(score[order], np.inf)[place]

@@ -75,12 +75,13 @@ class Evidence:
         factors: Mapping[str, RowFactor],
         term_of_column: NDArray[np.int64],
         place_of_column: Array | None = None,
+        n_terms: int | None = None,
     ) -> Evidence:
         """Square the triangular factors of the row groups; all sparse points are alike where no places are given."""
         names = sorted(factors)
         triangles = [np.triu(factors[name].triangle) for name in names]
         n_rows = np.array([float(factors[name].n_rows) for name in names])
-        n_terms = int(term_of_column.max(initial=0)) + 1
+        n_terms = int(term_of_column.max(initial=0)) + 1 if n_terms is None else n_terms
         unexplained = np.array([np.broadcast_to(factors[name].unexplained, n_terms) for name in names], float)
         log_divisors = sum(factors[name].log_divisors for name in names)
         place = np.linspace(0.0, 1.0, len(term_of_column)) if place_of_column is None else place_of_column
@@ -149,9 +150,9 @@ class Evidence:
         used = squares > self.n_rows * _ROUNDING**2
         weights = np.where(used, 1.0 / np.where(used, squares, 1.0), 0.0)  # every group counts alike
         of_columns = np.einsum("g,gmm->m", weights, self.gram[:, :-1, :-1])
-        of_terms = np.bincount(self.term_of_column, weights=of_columns)
+        of_terms = np.bincount(self.term_of_column, weights=of_columns, minlength=self.unexplained.shape[1])
         of_terms = np.sqrt(used.sum() / np.maximum(of_terms, np.finfo(float).tiny))
-        return np.sqrt(squares / self.n_rows), np.where(used.any(), of_terms, np.nan)
+        return np.sqrt(squares / self.n_rows) * used, np.where(used.any(), of_terms, np.nan)
 
 
 def maximize_evidence(
@@ -191,9 +192,10 @@ def maximize_evidence(
     """
     start, n = np.concatenate([log_sigma, log_delta]), len(log_sigma)
     free = np.concatenate([np.full(n, free_noise), np.full(len(log_delta), free_delta)])
-    of_labels, of_terms = (np.log(np.maximum(s, np.finfo(float).tiny)) for s in evidence.scales())
-    # labels that are all 0 say nothing of their noise, nor of delta
-    of_labels = np.maximum(of_labels, log_sigma - np.log(100.0))
+    # labels that are all 0 say nothing of their noise, nor of delta; neither does a term without sparse points of its delta
+    of_labels, of_terms = evidence.scales()
+    free &= np.concatenate([of_labels > 0.0, np.bincount(evidence.term_of_column, minlength=len(log_delta)) > 0])
+    of_labels, of_terms = (np.log(np.maximum(s, np.finfo(float).tiny)) for s in (of_labels, of_terms))
     of_terms = np.where(np.isnan(of_terms), log_delta, np.clip(of_terms, log_delta - np.log(1e4), log_delta + np.log(1e4)))
     low = np.concatenate([of_labels - np.log(1e4), of_terms - np.log(100.0)])[free]
     high = np.concatenate([of_labels, of_terms + np.log(100.0)])[free]

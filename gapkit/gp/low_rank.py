@@ -41,7 +41,7 @@ class LowRankVariance:
     ----------
     directions : ndarray of shape (n_sparse, rank + n_probes)
         The v_i and, after them, random directions across them, scaled so that the sum of the squares of the components of
-        φ along them estimates |φ|² - Σ a_i²; they are multiplied with whitened rows that have their amplitudes.
+        φ along them estimates ``φ·φ - Σ a_i²``; they are multiplied with whitened rows that have their amplitudes.
     eigenvalues : ndarray of shape (rank,)
         s_i, ascending.
     floor : float
@@ -76,6 +76,12 @@ class LowRankVariance:
         LowRankVariance
         """
         n = len(posterior.weights)
+        widest = eigh(posterior.factor.T @ posterior.factor, eigvals_only=True, subset_by_index=[0, 0])[0] if n else 1.0
+        if widest < 1.0 - 1e-6:  # S has eigenvalues above 1, which the bounds of this form exclude
+            raise ValueError(
+                "`uncertainty` must be None or 'exact' for a posterior that was widened by misspecification; got 'fast'. "
+                "Calibrate without misspecification, or ask for 'exact'."
+            )
         if rank >= n:
             _, singular, directions = svd(posterior.factor)
             return cls(np.ascontiguousarray(directions.T), singular**-2.0, 1.0, 1.0, 1.0)

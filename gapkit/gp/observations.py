@@ -159,8 +159,8 @@ def labels_of(atoms: Atoms, frame: int, energy: float | None = None) -> Labels:
     value = results.get("energy") if energy is None else energy
     energy_sigma = forces_sigma = stress_sigma = None
     if value is not None:
-        value = float(_finite("energy", np.asarray(value, float), (), frame))
         energy_sigma = _energy_sigma(atoms, frame)
+        value = None if energy_sigma == np.inf else float(_finite("energy", np.asarray(value, float), (), frame))
     forces = results.get("forces")
     if forces is not None:
         forces_sigma = _forces_sigma(atoms, frame)
@@ -191,7 +191,11 @@ def _forces_sigma(atoms: Atoms, frame: int) -> Array | None:
     mask = atoms.arrays.get("force_mask")
     if mask is not None:
         sigma = np.full(shape, np.nan) if sigma is None else np.broadcast_to(sigma, shape)
-        sigma = np.where(np.asarray(mask, bool).reshape(-1, 1), np.inf, sigma)
+        if np.size(mask) not in (len(atoms), 3 * len(atoms)):
+            raise InvalidLabelError(
+                f"`force_mask` must have 1 or 3 elements per atom; got shape {np.shape(mask)} in frame {frame}. Correct it."
+            )
+        sigma = np.where(np.asarray(mask, bool).reshape(len(atoms), -1), np.inf, sigma)
     return None if sigma is None else np.array(np.broadcast_to(sigma, shape))
 
 

@@ -83,6 +83,6 @@ def _size(descriptor: SOAP | ACSF, frames: Sequence[Atoms], summary: auto.DataSu
 
 def automatic_noise(labels: Sequence[Labels]) -> Noise:
     """Noise for some labels: forces to 1 % of their root mean square (0.005 to 0.1 eV/Å), the rest as `Noise` has it."""
-    forces = [y.forces.ravel() for y in labels if y.forces is not None and len(y.forces) > 1]
-    size = float(np.sqrt(np.mean(np.concatenate(forces) ** 2))) if forces else 0.0
+    forces = [y.forces.ravel()[y.used("forces")] for y in labels if y.forces is not None and len(y.forces) > 1]
+    size = float(np.sqrt(np.mean(np.concatenate(forces) ** 2))) if sum(map(len, forces)) else 0.0
     return Noise(forces=float(f"{np.clip(0.01 * size, 0.005, 0.1):.1g}")) if size else Noise()

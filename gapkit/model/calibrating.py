@@ -14,11 +14,10 @@ from ..gp.calibration import Calibration, ErrorSample
 from ..gp.misspecification import misspecification_factor, widened
 from ..gp.observations import KINDS, config_type_of
 from ..gp.posterior import SparsePosterior
-from .atomic_energies import AtomicEnergies
 from .folding import whitened_rows
 from .labelled_errors import classes_of, joined
 from .left_out import left_out, rows_of_some
-from .potential import Potential
+from .potential import Potential, posterior_of
 from .progress import track
 from .training import SparseModel, TrainingSet
 
@@ -29,7 +28,6 @@ _MOST_STRUCTURES = 300  # that are left out one by one
 
 def errors_left_out(
     model: SparseModel,
-    posterior: SparsePosterior,
     potential: Potential,
     training: TrainingSet,
     by: str | None,
@@ -43,10 +41,8 @@ def errors_left_out(
     ----------
     model : SparseModel
         The fitted model.
-    posterior : SparsePosterior
-        Of all structures.
     potential : Potential
-        The same model; where its posterior is another one (`widened`), that one gives the standard deviations.
+        The same, with the posterior of all structures.
     training : TrainingSet
         The structures.
     by : None, "species" or "config_type"
@@ -63,11 +59,11 @@ def errors_left_out(
     """
     parts = {kind: list[ErrorSample]() for kind in KINDS}
     with_prior = any(potential.is_open(term) for term in potential.terms)
-    wide = None if potential.posterior is posterior else potential.posterior
+    posterior = posterior_of(potential)
     for rows in rows_of_some(
         model.sparse, training, potential.e0, model.noise, _MOST_STRUCTURES, random_state, unexplained=with_prior, show=show
     ):
-        residuals, deviations = left_out(model, posterior, rows, wide)
+        residuals, deviations = left_out(model, posterior, rows, potential.approximation)
         atoms = training.frames[rows.number]
         for kind in KINDS:
             members = np.flatnonzero(rows.kind == kind)
@@ -84,17 +80,20 @@ def errors_left_out(
     return {kind: joined(samples) for kind, samples in parts.items() if samples}
 
 
-def misspecified(
-    model: SparseModel, posterior: SparsePosterior, training: TrainingSet, e0: AtomicEnergies, *, show: bool
-) -> SparsePosterior:
+def misspecified(model: SparseModel, potential: Potential, training: TrainingSet, *, show: bool) -> SparsePosterior:
     """The posterior widened by what no weights explain, from a pass over all rows; see `gapkit.gp.misspecification`."""
+    posterior, fitc = posterior_of(potential), potential.approximation == "fitc"
     delta = np.repeat([term.delta for term in model.sparse], [term.n_points for term in model.sparse])
+    variances = np.array([term.delta**2 for term in model.sparse])
 
     def blocks() -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]:
-        chunks = training.chunks(e0, model.noise)
+        chunks = training.chunks(potential.e0, model.noise)
         for chunk in track(chunks, "misspecification", len(chunks), show=show):
-            for block in whitened_rows(model.sparse, chunk):
-                sigma = np.where(np.isnan(block.own), getattr(model.noise.classes()[chunk.noise_class], block.kind), block.own)
+            for block in whitened_rows(model.sparse, chunk, unexplained=fitc):
+                of_class = getattr(model.noise.classes()[chunk.noise_class], block.kind)
+                sigma = np.where(np.isnan(block.own), of_class, block.own)
+                if block.unexplained is not None:
+                    sigma = np.sqrt(sigma**2 + variances @ block.unexplained)
                 used = np.isfinite(sigma)
                 phi = block.phi[used] * delta
                 yield phi, block.target[used] - phi @ posterior.weights, sigma[used]

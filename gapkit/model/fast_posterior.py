@@ -25,6 +25,7 @@ MEMBERS = 16
 """Potentials for the variance of forces and stresses: their deviations are good to 18 %."""
 
 _SAMPLE = 500  # sparse points that the weight of the rest is learnt from
+_EXACT = 512  # up to so many sparse points all directions are taken: few of them miss much
 _SEED = 0  # a model has one committee: the same at every evaluation, and after load
 
 
@@ -69,6 +70,7 @@ class FastPosterior:
             Number of members; exact from the number of sparse points on.
         """
         n_sparse = len(posterior.weights)
+        rank = n_sparse if n_sparse <= _EXACT else rank
         points = np.zeros((n_sparse, n_sparse))
         for term in terms:
             for factor, columns in zip(term.cholesky, term.columns, strict=True):

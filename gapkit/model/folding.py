@@ -138,7 +138,8 @@ def fold_rows(
     except BrokenExecutor as error:
         raise RuntimeError(
             "A worker of the executor died. A process pool must not fork a process that has run compiled loops: use "
-            "ProcessPoolExecutor(mp_context=multiprocessing.get_context('forkserver')). If it did not, its memory ran out."
+            "ProcessPoolExecutor(mp_context=multiprocessing.get_context('forkserver')), in a script below "
+            "`if __name__ == '__main__':`. If that is so, its memory ran out."
         ) from error
     finally:
         for future in futures:

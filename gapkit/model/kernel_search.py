@@ -94,10 +94,10 @@ def search_kernels(
         options={"maxfev": n_trials, "xtol": 0.03, "ftol": 1e-6},
     )
     bar.close()  # type: ignore[attr-defined]
-    before, after = trials.errors(np.zeros(len(parameters)), random_state), trials.errors(found.x, random_state)
+    reached = trials.model_at(found.x)
+    before, after = (trials.errors(m, random_state) for m in (model, reached))
     if not not_worse(before, after):
         return model, SearchReport(errors={kind: (e, e) for kind, e in before.items()}, refused=True)
-    reached = trials.model_at(found.x)
     return reached, SearchReport(_changes(model, reached), errors={kind: (before[kind], after[kind]) for kind in before})
 
 
@@ -223,9 +223,8 @@ class _Trials:
             max_iterations=15,
         )[2]
 
-    def errors(self, x: Array, random_state: int | None) -> dict[str, float]:
+    def errors(self, model: SparseModel, random_state: int | None) -> dict[str, float]:
         """Leave-one-out errors of the sample."""
-        model = self.model_at(np.atleast_1d(x))
         rows = rows_of_some(model.sparse, self.sample, self.e0, model.noise, MOST_STRUCTURES, random_state)
         return left_out_errors(model, solve(model, self.factors(model))[0], rows)
 
@@ -233,11 +232,11 @@ class _Trials:
 def _changes(before: SparseModel, after: SparseModel) -> dict[str, tuple[float, float]]:
     """Length scales and scales that are not what they were."""
     changes = {}
-    for (name, old), (_, new) in zip(before.named, after.named, strict=True):
+    for t, ((name, old), (_, new)) in enumerate(zip(before.named, after.named, strict=True)):
         pairs = {key: (old.kernel.get_params()[key], value) for key, value in new.kernel.get_params().items()}
         changes.update({f"{name}.{k}": (float(a), float(b)) for k, (a, b) in pairs.items() if isinstance(b, float) and a != b})
         if isinstance(new.scale, list) and new.scale is not old.scale:
-            given = old.scale if isinstance(old.scale, list) else [1.0] * len(new.scale)
-            scales = enumerate(zip(given, new.scale, strict=True))
-            changes.update({f"{name}.scale[{k}]": (a, b) for k, (a, b) in scales if a != b})
+            scales = before.sparse[t].scales
+            was = np.ones(len(new.scale)) if scales is None else np.exp(np.mean(np.log(scales), axis=0))
+            changes.update({f"{name}.scale[{k}]": (float(a), b) for k, (a, b) in enumerate(zip(was, new.scale, strict=True))})
     return changes

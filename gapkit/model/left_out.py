@@ -163,7 +163,7 @@ def _own_directions(terms: Sequence[SparseTerm], own_points: NDArray[np.int64]) 
 
 
 def left_out(
-    model: SparseModel, posterior: SparsePosterior, rows: StructureRows, wide: SparsePosterior | None = None
+    model: SparseModel, posterior: SparsePosterior, rows: StructureRows, approximation: str = "dtc"
 ) -> tuple[Array, Array]:
     """Residuals (label - prediction) and standard deviations of the rows of a structure, predicted without it.
 
@@ -177,8 +177,8 @@ def left_out(
         Of all structures.
     rows : StructureRows
         Of one of them.
-    wide : SparsePosterior, optional
-        Gives the deviations instead.
+    approximation : str, default "dtc"
+        In "fitc" what the sparse points miss is noise too; ``rows`` must know it.
 
     Returns
     -------
@@ -186,15 +186,15 @@ def left_out(
         Energies divided by √N.  Deviations contain what the sparse points miss if ``rows`` knows it.
     """
     delta = np.repeat([term.delta for term in model.sparse], [term.n_points for term in model.sparse])
-    phi = rows.phi * delta
-    own = _own_directions(model.sparse, rows.own_points)
-    residuals, deviations = leave_one_out(posterior, phi, rows.target, rows.sigma(model.noise), own)
-    if wide is not None:
-        deviations = np.sqrt(wide.data_variance(phi))
+    sigma = rows.sigma(model.noise)
+    missed = np.zeros(len(sigma))
     if rows.unexplained is not None:
         missed = np.array([term.delta**2 for term in model.sparse]) @ rows.unexplained
-        deviations = np.sqrt(deviations**2 + missed)
-    return residuals, deviations
+    if approximation == "fitc":
+        sigma = np.sqrt(sigma**2 + missed)
+    own = _own_directions(model.sparse, rows.own_points)
+    residuals, deviations = leave_one_out(posterior, rows.phi * delta, rows.target, sigma, own)
+    return residuals, np.sqrt(deviations**2 + missed)
 
 
 def left_out_errors(model: SparseModel, posterior: SparsePosterior, rows: Iterable[StructureRows]) -> dict[str, float]:

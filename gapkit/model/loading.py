@@ -75,6 +75,7 @@ def save(model: GAPRegressor, path: str | Path, *, posterior: bool = True) -> No
         "n_labels": model.n_labels_,
         "table_errors": model.table_errors_,
         "unexplained": model.unexplained_,
+        "widened": model.widened_,
         "calibration": None if model.calibration_ is None else model.calibration_.to_plain(),
         "versions": {"numpy": np.__version__, "scipy": scipy.__version__},
     }
@@ -167,6 +168,7 @@ def load(path: str | Path, baseline: Any = None) -> GAPRegressor:
         calculator = document.get("baseline")
         model.baseline_probes_ = decode_probes(calculator, arrays) if calculator else []
         model.training_ = model.search_ = None
+        model.widened_ = bool(document.get("widened", False))
         calibration = document.get("calibration")
         model.calibration_ = None if calibration is None else Calibration.from_plain(calibration)
         model.terms_, model.noise_ = model.named_terms(), model.noise or Noise()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Sequence
 from concurrent.futures import Executor
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import replace
 from typing import Any, Self
 
@@ -12,13 +13,15 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from .._validation import check_choice, check_integer, describe
-from ..gp.calibration import Calibration
+from ..exceptions import NumericalWarning
+from ..gp.calibration import Calibration, check_calibration
 from ..gp.observations import KINDS, Labels, Noise
 from ..neighbors import check_structures
-from .atomic_energies import AtomicEnergies, fit_atomic_energies
+from .atomic_energies import AtomicEnergies, fit_atomic_energies, isolated_atoms
 from .automatic import automatic_noise, automatic_terms
 from .baseline import atomic_energies_above, decide_baseline, without_baseline
 from .calibrating import errors_left_out, misspecified
@@ -116,6 +119,8 @@ class GAPRegressor(FittedModel):
         What ``optimize`` found.
     calibration_ : Calibration or None
         What `calibrate` found; standard deviations are calibrated with it.
+    widened_ : bool
+        Whether misspecification has widened the posterior.
 
     References
     ----------
@@ -185,7 +190,8 @@ class GAPRegressor(FittedModel):
         if self.noise is not None and not isinstance(self.noise, Noise):
             raise TypeError(describe("noise", "a Noise such as Noise(energy=1e-3)", self.noise))
         if self.terms is not None:
-            return name_terms(self.terms), Noise() if self.noise is None else self.noise
+            named = [(name, clone(term)) for name, term in name_terms(self.terms)]
+            return named, Noise() if self.noise is None else clone(self.noise)
         return automatic_terms(frames), automatic_noise(labels) if self.noise is None else self.noise
 
     def fit(self, X: Sequence[Atoms], y: Sequence[float] | None = None, *, executor: Executor | None = None) -> Self:
@@ -236,10 +242,12 @@ class GAPRegressor(FittedModel):
         model = SparseModel(named_terms, choose_terms(named_terms, frames, self.random_state, show=show), noise)
         model, of_kernels = search_kernels(model, training, e0, self.optimize, self.approximation, self.random_state, show=show)
         chunks = training.chunks(e0, noise)
-        self.factors_ = fold_rows(model, chunks, approximation=self.approximation, executor=executor, show=show)
-        model, of_amplitudes = search_amplitudes(model, self.factors_, training, e0, self.optimize, self.random_state)
+        factors = fold_rows(model, chunks, approximation=self.approximation, executor=executor, show=show)
+        model, of_amplitudes = search_amplitudes(model, factors, training, e0, self.optimize, self.random_state)
+        self.factors_ = factors
         self.search_ = of_kernels + of_amplitudes if self.optimize else None
         self.calibration_: Calibration | None = None
+        self.widened_ = False
         self.training_: TrainingSet | None = training
         self.baseline_, self.baseline_probes_ = baseline, probes
         self.e0_source_ = {chemical_symbols[z]: source for z, source in sources.items()}
@@ -298,11 +306,16 @@ class GAPRegressor(FittedModel):
             model = replace(model, sparse=grow_terms(model.named, model.sparse, frames, add_sparse))
         chunks = (everything if add_sparse and everything else new).chunks(e0, self.noise_)
         found = fold_rows(model, chunks, approximation=self.approximation, executor=executor, show=bool(self.verbose))
-        if add_sparse:
-            self.factors_ = found
-        else:
-            merge_factors(self.factors_, found)
-        self.training_ = everything
+        factors = {} if add_sparse else deepcopy(self.factors_)
+        merge_factors(factors, found)
+        if self.widened_ and self.calibration_ is not None:
+            warnings.warn(
+                "The calibration was of a posterior that misspecification had widened, and is gone with it. Calibrate anew.",
+                NumericalWarning,
+                stacklevel=2,
+            )
+            self.calibration_ = None
+        self.factors_, self.training_, self.widened_ = factors, everything, False
         self._finish(model, e0, frames)
         return self
 
@@ -337,7 +350,8 @@ class GAPRegressor(FittedModel):
         J. Quiñonero-Candela, C. E. Rasmussen, J. Mach. Learn. Res. 6, 1939 (2005); M. Titsias, AISTATS (2009).
         """
         check_is_fitted(self, "potential_")
-        return log_evidence(SparseModel(self.terms_, self.potential_.terms, self.noise_), self.factors_, self.approximation)
+        model = SparseModel(self.terms_, self.potential_.terms, self.noise_)
+        return log_evidence(model, self.factors_, self.potential_.approximation)
 
     def calibrate(
         self,
@@ -363,7 +377,8 @@ class GAPRegressor(FittedModel):
             Classes with factors of their own: the species of the atom (forces), or ``info["config_type"]``.
         misspecification : bool, default False
             Whether to widen the posterior first by what no weights of this model explain (pointwise optimal weights), until the
-            next fit.  Its own part vanishes with the number of labels; this one does not.  Needs the training set.
+            next fit.  Its own part vanishes with the number of labels; this one does not.  Needs the training set, and
+            structures to calibrate with.
 
         Returns
         -------
@@ -381,29 +396,35 @@ class GAPRegressor(FittedModel):
         `gapkit.gp.calibration` has the formulas and their sources.
         """
         check_is_fitted(self, "potential_")
+        check_calibration(method, by)
         if self.potential_.posterior is None:
             raise ValueError("calibrate needs a model with its posterior. Save it with posterior=True, or fit anew.")
-        check_choice("X", X if isinstance(X, str) else "loo", ("loo",), "Or give structures with labels.")
+        if isinstance(X, str) and X != "loo":
+            raise ValueError(describe("X", "'loo' or a list of structures with labels", X))
+        if isinstance(X, str) and misspecification:
+            remedy = "A structure that is left out would have to take its own part of the widening along. Give structures."
+            raise ValueError(describe("X", "a list of structures with misspecification=True", X, remedy))
         if self.training_ is None and (isinstance(X, str) or misspecification):
             remedy = "a model file does not hold it. Give structures."
             raise ValueError(f"calibrate needs the training set for 'loo' and misspecification; {remedy}")
         model, show = SparseModel(self.terms_, self.potential_.terms, self.noise_), bool(self.verbose)
         raw = copy(self)
         raw.calibration_ = None
-        if self.factors_:
-            posterior = solve(model, self.factors_)[0]
-            raw.potential_ = replace(self.potential_, posterior=posterior)
-            if misspecification and self.training_ is not None:
-                wide = misspecified(model, posterior, self.training_, self.potential_.e0, show=show)
-                raw.potential_ = replace(self.potential_, posterior=wide)
+        if self.factors_:  # undoes what misspecification has widened before
+            raw.potential_ = replace(self.potential_, posterior=solve(model, self.factors_)[0])
+        if misspecification and self.training_ is not None:
+            wide = misspecified(model, raw.potential_, self.training_, show=show)
+            raw.potential_ = replace(self.potential_, posterior=wide)
         if isinstance(X, str):
             assert self.training_ is not None  # noqa: S101 - for the type checker: checked above
-            errors = errors_left_out(model, posterior, raw.potential_, self.training_, by, self.random_state, show=show)
+            errors = errors_left_out(model, raw.potential_, self.training_, by, self.random_state, show=show)
         else:
             frames = check_structures(X, name="X")
             collect_labels(frames)
+            alone = set(isolated_atoms(frames, self.potential_.neighbor_range))  # none is predicted without itself
+            frames = [atoms for k, atoms in enumerate(frames) if k not in alone]
             predictions = raw.evaluate(frames, uncertainty="exact", std=("energy", "forces", "stress"))
             errors = labelled_errors(frames, predictions, by=by)
         self.calibration_ = Calibration.fit(errors, method=method, by=by, source=X if isinstance(X, str) else "frames")
-        self.potential_ = raw.potential_
+        self.potential_, self.widened_ = raw.potential_, misspecification
         return self

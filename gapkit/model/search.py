@@ -64,7 +64,7 @@ class SearchReport:
 
 def check_search(optimize: Collection[str], approximation: str) -> None:
     """Raise ValueError unless ``optimize`` is some of `SEARCHES` and the approximation has an evidence."""
-    if isinstance(optimize, str):
+    if isinstance(optimize, str) or not isinstance(optimize, Collection):
         raise ValueError(describe("optimize", "a collection such as ('noise', 'delta')", optimize, "Put it in a tuple."))
     for name in optimize:
         check_choice("optimize", name, SEARCHES)
@@ -123,6 +123,10 @@ def search_amplitudes(
     before = evidence.value_and_gradient(log_sigma, log_delta)[0]
     rows = list(rows_of_some(model.sparse, training, e0, model.noise, MOST_STRUCTURES, random_state))
     errors = left_out_errors(model, solve(model, factors)[0], rows)
+    if not errors:
+        message = "No structure can be left out to judge the evidence: noise and amplitudes stay."
+        warnings.warn(message, NumericalWarning, stacklevel=3)
+        return model, SearchReport({}, (before, before), {}, refused=True)
     of_class = np.array([":" in name for name in evidence.names])  # the others were divided by a noise of their own
     of_forces = np.array([name.startswith("forces") for name in evidence.names])
     worst: tuple[float, str] = (0.0, "")
@@ -138,7 +142,7 @@ def search_amplitudes(
         worst = max((max(new_errors[kind], _TINY) / max(errors[kind], _TINY), kind) for kind in errors)
     warnings.warn(
         f"The noise and amplitudes of the largest evidence make leave-one-out errors worse ({worst[1]}: {worst[0]:.1f} times); "
-        "the given ones are kept. The labels may be too few or of one kind, or contradict each other.",
+        "noise and amplitudes stay. The labels may be too few or of one kind, or contradict each other.",
         NumericalWarning,
         stacklevel=3,
     )
@@ -150,7 +154,7 @@ def amplitudes_of(model: SparseModel, factors: Mapping[str, RowFactor]) -> tuple
     term_of_column = np.repeat(np.arange(len(model.sparse)), [term.n_points for term in model.sparse])
     groups = [columns.stop - columns.start for term in model.sparse for columns in term.columns]
     place_of_column = np.concatenate([np.arange(n) / n for n in groups] or [np.empty(0)])
-    evidence = Evidence.from_factors(factors, term_of_column, place_of_column)
+    evidence = Evidence.from_factors(factors, term_of_column, place_of_column, len(model.sparse))
     log_sigma = np.log([noise_of_group(name, model.noise) for name in evidence.names])
     return evidence, log_sigma, np.log([term.delta for term in model.sparse])
 
@@ -161,17 +165,23 @@ def _with_amplitudes(model: SparseModel, names: Sequence[str], log_sigma: Array,
     for name, log_value in zip(names, log_sigma, strict=True):
         kind, colon, noise_class = name.partition(":")
         if colon:
-            values.setdefault(noise_class, {})[kind] = rounded(np.exp(log_value))
+            old = float(getattr(model.noise.classes()[noise_class], kind))
+            values.setdefault(noise_class, {})[kind] = _moved(old, log_value)
     noise = clone(model.noise).set_params(**values.pop("", {}))
     if noise.per_config_type:
         types = {key: clone(n).set_params(**values.get(key, {})) for key, n in noise.per_config_type.items()}
         noise = noise.set_params(per_config_type=types)
     named, sparse = [], []
     for (name, term), of_term, log_value in zip(model.named, model.sparse, log_delta, strict=True):
-        delta = rounded(np.exp(log_value))
+        delta = _moved(of_term.delta, log_value)
         named.append((name, clone(term).set_params(delta=delta)))
         sparse.append(replace(of_term, delta=delta))
     return SparseModel(named, sparse, noise)
+
+
+def _moved(old: float, log_value: float) -> float:
+    """The new value to four digits; the old one where it did not move."""
+    return old if abs(log_value - np.log(old)) < 1e-12 else rounded(float(np.exp(log_value)))
 
 
 def rounded(value: float) -> float:

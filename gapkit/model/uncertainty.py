@@ -75,7 +75,8 @@ class UncertaintyMethods:
         """Draw whole potentials from the posterior: each conserves its energy, and their spread is the uncertainty.
 
         What the sparse points do not see of the prior is not in them: away from all of these the samples agree, where the
-        deviations of `evaluate` grow.
+        deviations of `evaluate` grow.  They are not calibrated: multiply their spread by the factor that `calibration_` has
+        found for a quantity of its kind.
 
         Parameters
         ----------
@@ -109,7 +110,7 @@ class UncertaintyMethods:
         """Covariance of predictions with each other: of energy differences, of barriers, of averages over structures.
 
         For total and local energies it is exact, and so it is for forces and stresses; terms with many environments per atom
-        enter with what their sparse points see, as everywhere.  Before any calibration.
+        enter with what their sparse points see, as everywhere.  It is not calibrated.
 
         Parameters
         ----------
@@ -122,8 +123,8 @@ class UncertaintyMethods:
         -------
         ndarray of shape (n, n)
             Structure by structure; within one always in the order total energy, local energies, forces atom by atom (x, y,
-            z), stress in Voigt order.  eV, eV/Å and eV/Å³, multiplied.  Its diagonal holds the squares of the deviations of
-            `evaluate`.
+            z), stress in Voigt order.  eV, eV/Å and eV/Å³, multiplied.  Its diagonal holds the squares of the deviations that
+            `evaluate` gives of a model that is not calibrated.
 
         Raises
         ------

@@ -132,7 +132,7 @@ def rmse_by_std(residual: Array, std: Array, n_bins: int = 15) -> tuple[Array, A
 
 
 def ence(residual: Array, std: Array, n_bins: int = 15) -> float:
-    """Expected normalised calibration error: mean over bins of |RMS std - RMSE| / RMS std (`rmse_by_std`).
+    """Expected normalised calibration error: mean over bins of ``abs(RMS std - RMSE) / RMS std`` (`rmse_by_std`).
 
     Even for a calibrated model it grows as the square root of the number of bins: quote it beside its `simulated` value.
     """

@@ -95,7 +95,7 @@ def test_evaluate(folder, tmp_path):
     page = (tmp_path / "r.html").read_text()
     assert "energy RMSE" in page
     assert "<h2>Error bars</h2>" in page
-    assert "The model is not calibrated" in page
+    assert "The model is calibrated: isotonic from leave-one-out errors" in page
     assert page.count("data:image/png;base64") == 2
     for name in ("gapkit_forces_std", "gapkit_local_energy_std"):
         assert (frames[0].arrays[name] > 0).all()

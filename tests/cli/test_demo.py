@@ -19,7 +19,7 @@ def test_demo(tmp_path):
     assert result.exit_code == 0, result.output
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["index.html", "predicted.xyz", "silicon.gap"]
     page = (tmp_path / "out" / "index.html").read_text()
-    assert page.count("data:image/png;base64,") == 3
+    assert page.count("data:image/png;base64,") == 4
     test = load_silicon("test")
     every = error_table(test, gapkit.load(tmp_path / "out" / "silicon.gap").evaluate(test))[-1]
     assert every.energy_rmse < 5.0  # meV/atom; the usual target for a first potential

@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.isotonic import isotonic_regression
 
+from gapkit.exceptions import NumericalWarning
 from gapkit.gp.calibration import Calibration, ErrorSample
 
 
@@ -204,3 +205,15 @@ def test_bad_options_are_named():
         calibration.multiplier("energy")
     with pytest.raises(ValueError, match=r"`confidence` must be a number at least 0\.5 and at most 0\.999"):
         calibration.multiplier("forces", 1.0)
+
+
+def test_zeros_are_judged_by_their_like_and_not_by_the_largest():
+    """One structure with a large deviation does not make zeros of the others; where all are rounding there is no map."""
+    many = too_confident(190, 1, 5.0)
+    sample = ErrorSample(np.append(1e-3 * many.residual, np.ones(10)), np.append(1e-3 * many.std, np.ones(10)), np.arange(200))
+    assert Calibration.fit({"energy": sample}).maps["energy"].n_zero == 0
+    crystals = ErrorSample(np.full(400, 1e-12), np.full(400, 1e-10), np.arange(400) // 20)
+    with pytest.warns(NumericalWarning, match="at least 5 structures with a standard deviation above 0; got 0.*They stay raw"):
+        found = Calibration.fit({"forces": crystals, "energy": sample})
+    assert list(found.maps) == ["energy"]
+    assert found.apply("forces", 0.3) == 0.3

@@ -72,6 +72,7 @@ def test_finer_noise_wins():
     assert_allclose(labels_of(atoms, 0).stress_sigma * volume, [1, 5, 9, (6 + 8) / 2, (3 + 7) / 2, (2 + 4) / 2])
 
 
+@pytest.mark.filterwarnings("ignore:.*have no energy:gapkit.exceptions.LabelWarning")  # the one that is left out
 @pytest.mark.parametrize("approximation", ["dtc", "fitc", "vfe"])
 def test_labels_that_are_left_out_do_not_matter(alloy, approximation):
     """Masked forces and stresses: whatever they hold, even NaN, the fit equals one to the others."""
@@ -128,3 +129,14 @@ def test_bad_noise_of_a_frame(alloy, key, value, message):
     frames[4].info[key] = value
     with pytest.raises(InvalidLabelError, match=message):
         model().fit(frames)
+
+
+def test_an_energy_that_is_left_out_does_not_set_e0(alloy):
+    wrong = copies(alloy)
+    wrong[3].calc.results["energy"] = np.nan
+    wrong[3].info["energy_sigma"] = np.inf
+    terms = [Term(SOAP(r_cut=4.0, n_max=2, l_max=2), DotProduct(3), n_sparse=20, selection="fps")]
+    right = GAPRegressor(terms, noise=NOISE).fit([atoms for k, atoms in enumerate(alloy) if k != 3])
+    with pytest.warns(LabelWarning, match="1 have no energy"):
+        found = GAPRegressor(terms, noise=NOISE).fit(wrong)
+    assert_allclose([found.e0_[s] for s in ("Cu", "Au")], [right.e0_[s] for s in ("Cu", "Au")], rtol=1e-12)

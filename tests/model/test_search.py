@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -180,3 +181,36 @@ def test_searching_does_not_hurt_held_out_forces(frames):
 def test_bad_settings(frames, parameters, message):
     with pytest.raises(ValueError, match=message):
         GAPRegressor([soap()], **parameters).fit(frames[:6])
+
+
+def test_labels_that_are_all_zero_keep_their_noise(frames):
+    """They say nothing of it; nor do isolated atoms, of which none can be left out."""
+    crystal = [atoms.copy() for atoms in frames[:6]]
+    for atoms in crystal:
+        atoms.calc = SinglePointCalculator(atoms, energy=-0.1 * len(atoms) ** 2, forces=np.zeros((len(atoms), 3)))
+    model = GAPRegressor([soap()], optimize=("noise",), random_state=0).fit(crystal)
+    assert model.noise_.forces == 0.05
+
+
+def test_only_what_is_searched_changes(frames):
+    model = GAPRegressor([soap(delta=0.05)], noise=Noise(1.23456e-3, 0.123456, 0.0234567), optimize=("delta",), random_state=0)
+    assert set(model.fit(frames).search_.changed) == {"soap.delta"}
+    assert model.noise_.forces == 0.123456
+
+
+def test_a_term_without_sparse_points_has_no_delta_to_find(frames):
+    """Dimers have no triplets."""
+    pairs = []
+    for k, atoms in enumerate(frames[:12]):
+        pair = atoms[:2].copy()
+        pair.set_cell(None)
+        pair.pbc = False
+        pair.positions = [[0, 0, 0], [2.2 + 0.1 * k, 0, 0]]
+        pairs.append(labelled(pair))
+    terms = [Term(TwoBody(5.0), RBF(0.7), n_sparse=6), Term(ThreeBody(4.0), RBF(1.0), n_sparse=5)]
+    model = GAPRegressor(terms, noise=Noise(1e-2, 0.1), e0=0.0, optimize=("noise", "delta"), random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NumericalWarning)  # fewer sparse points than asked for
+        model.fit(pairs)
+    assert model.terms_[1][1].delta == 1.0
+    assert np.isfinite(model.log_marginal_likelihood())
