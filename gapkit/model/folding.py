@@ -101,6 +101,7 @@ def fold_rows(
     *,
     approximation: str = "dtc",
     executor: Executor | None = None,
+    onto: Factors | None = None,
     show: bool = False,
 ) -> Factors:
     """Fold the whitened rows of all labels into one factor per row group.
@@ -118,6 +119,8 @@ def fold_rows(
         FITC and VFE compute the prior variance of every row besides.
     executor : concurrent.futures.Executor, optional
         Where the chunks are folded; the factors are merged here, in the order of the chunks.
+    onto : dict of str to RowFactor, optional
+        Factors of rows that are there already; changed in place.
     show : bool, default False
         Whether to show a progress bar.
 
@@ -125,7 +128,7 @@ def fold_rows(
     -------
     dict of str to RowFactor
     """
-    factors: Factors = {}
+    factors: Factors = {} if onto is None else onto
     if executor is None:
         for chunk in track(chunks, "rows", len(chunks), show=show):
             _fold_chunk(factors, model, chunk, approximation)

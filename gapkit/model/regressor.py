@@ -27,7 +27,7 @@ from .baseline import atomic_energies_above, decide_baseline, without_baseline
 from .calibrating import errors_left_out, misspecified
 from .fitted import FittedModel
 from .fitting import choose_terms, collect_labels, grow_terms
-from .folding import fold_rows, merge_factors, solve
+from .folding import fold_rows, solve
 from .kernel_search import search_kernels
 from .labelled_errors import labelled_errors
 from .memory import check_memory
@@ -305,9 +305,14 @@ class GAPRegressor(FittedModel):
         if add_sparse:
             model = replace(model, sparse=grow_terms(model.named, model.sparse, frames, add_sparse))
         chunks = (everything if add_sparse and everything else new).chunks(e0, self.noise_)
-        found = fold_rows(model, chunks, approximation=self.approximation, executor=executor, show=bool(self.verbose))
-        factors = {} if add_sparse else deepcopy(self.factors_)
-        merge_factors(factors, found)
+        factors = fold_rows(
+            model,
+            chunks,
+            approximation=self.approximation,
+            executor=executor,
+            onto={} if add_sparse else deepcopy(self.factors_),
+            show=bool(self.verbose),
+        )
         if self.widened_ and self.calibration_ is not None:
             warnings.warn(
                 "The calibration was of a posterior that misspecification had widened, and is gone with it. Calibrate anew.",
