@@ -76,8 +76,7 @@ class LowRankVariance:
         LowRankVariance
         """
         n = len(posterior.weights)
-        widest = eigh(posterior.factor.T @ posterior.factor, eigvals_only=True, subset_by_index=[0, 0])[0] if n else 1.0
-        if widest < 1.0 - 1e-6:  # S has eigenvalues above 1, which the bounds of this form exclude
+        if posterior.is_widened:  # S has eigenvalues above 1, which the bounds of this form exclude
             raise ValueError(
                 "`uncertainty` must be None or 'exact' for a posterior that was widened by misspecification; got 'fast'. "
                 "Calibrate without misspecification, or ask for 'exact'."

@@ -77,4 +77,4 @@ def widened(posterior: SparsePosterior, factor: Array) -> SparsePosterior:
     lower = cholesky(np.eye(len(along)) + along @ along.T, lower=True, check_finite=False)
     triangle = qr(solve_triangular(lower, posterior.factor, lower=True, check_finite=False), mode="r")[0]
     triangle = np.triu(triangle) * np.where(np.diag(triangle) < 0.0, -1.0, 1.0)[:, None]
-    return replace(posterior, factor=np.ascontiguousarray(triangle))
+    return replace(posterior, factor=np.ascontiguousarray(triangle), is_widened=True)

@@ -112,11 +112,14 @@ class SparsePosterior:
         Mean of w.
     misfit : float
         yᵀΛ⁻¹y - |R w|², the part of the scaled targets that the weights do not explain; 1.
+    is_widened : bool
+        Whether misspecification was added to the covariance (`gapkit.gp.misspecification.widened`).
     """
 
     factor: Array
     weights: Array
     misfit: float
+    is_widened: bool = False
 
     @classmethod
     def from_factors(cls, factors: Mapping[str, RowFactor], noise: Mapping[str, float], column_scale: Array) -> SparsePosterior:

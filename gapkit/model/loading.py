@@ -75,7 +75,6 @@ def save(model: GAPRegressor, path: str | Path, *, posterior: bool = True) -> No
         "n_labels": model.n_labels_,
         "table_errors": model.table_errors_,
         "unexplained": model.unexplained_,
-        "widened": model.widened_,
         "calibration": None if model.calibration_ is None else model.calibration_.to_plain(),
         "versions": {"numpy": np.__version__, "scipy": scipy.__version__},
     }
@@ -86,6 +85,7 @@ def save(model: GAPRegressor, path: str | Path, *, posterior: bool = True) -> No
         arrays["posterior_factor"] = _pack(potential.posterior.factor)
         arrays["posterior_weights"] = potential.posterior.weights
         document["misfit"] = potential.posterior.misfit
+        document["widened"] = potential.posterior.is_widened
         document["row_groups"] = {name: factor.n_rows for name, factor in model.factors_.items()}
         document["row_details"] = {
             name: {"log_divisors": factor.log_divisors, "unexplained": _encode(factor.unexplained)}
@@ -153,7 +153,9 @@ def load(path: str | Path, baseline: Any = None) -> GAPRegressor:
         posterior, model.factors_ = None, {}
         if with_posterior:
             factor = np.ascontiguousarray(_unpack(arrays["posterior_factor"], column))
-            posterior = SparsePosterior(factor, arrays["posterior_weights"], float(document["misfit"]))
+            posterior = SparsePosterior(
+                factor, arrays["posterior_weights"], float(document["misfit"]), bool(document.get("widened", False))
+            )
             for k, (name, n_rows) in enumerate(document["row_groups"].items()):
                 details = document.get("row_details", {}).get(name, {})
                 model.factors_[name] = RowFactor.from_triangle(
@@ -168,7 +170,6 @@ def load(path: str | Path, baseline: Any = None) -> GAPRegressor:
         calculator = document.get("baseline")
         model.baseline_probes_ = decode_probes(calculator, arrays) if calculator else []
         model.training_ = model.search_ = None
-        model.widened_ = bool(document.get("widened", False))
         calibration = document.get("calibration")
         model.calibration_ = None if calibration is None else Calibration.from_plain(calibration)
         model.terms_, model.noise_ = model.named_terms(), model.noise or Noise()

@@ -119,8 +119,6 @@ class GAPRegressor(FittedModel):
         What ``optimize`` found.
     calibration_ : Calibration or None
         What `calibrate` found; standard deviations are calibrated with it.
-    widened_ : bool
-        Whether misspecification has widened the posterior.
 
     References
     ----------
@@ -247,7 +245,6 @@ class GAPRegressor(FittedModel):
         self.factors_ = factors
         self.search_ = of_kernels + of_amplitudes if self.optimize else None
         self.calibration_: Calibration | None = None
-        self.widened_ = False
         self.training_: TrainingSet | None = training
         self.baseline_, self.baseline_probes_ = baseline, probes
         self.e0_source_ = {chemical_symbols[z]: source for z, source in sources.items()}
@@ -313,14 +310,14 @@ class GAPRegressor(FittedModel):
             onto={} if add_sparse else deepcopy(self.factors_),
             show=bool(self.verbose),
         )
-        if self.widened_ and self.calibration_ is not None:
+        if self.potential_.posterior.is_widened and self.calibration_ is not None:
             warnings.warn(
                 "The calibration was of a posterior that misspecification had widened, and is gone with it. Calibrate anew.",
                 NumericalWarning,
                 stacklevel=2,
             )
             self.calibration_ = None
-        self.factors_, self.training_, self.widened_ = factors, everything, False
+        self.factors_, self.training_ = factors, everything
         self._finish(model, e0, frames)
         return self
 
@@ -431,5 +428,5 @@ class GAPRegressor(FittedModel):
             predictions = raw.evaluate(frames, uncertainty="exact", std=("energy", "forces", "stress"))
             errors = labelled_errors(frames, predictions, by=by)
         self.calibration_ = Calibration.fit(errors, method=method, by=by, source=X if isinstance(X, str) else "frames")
-        self.potential_, self.widened_ = raw.potential_, misspecification
+        self.potential_ = raw.potential_
         return self

@@ -147,7 +147,7 @@ def test_calibrating_again_starts_from_raw_values(alloy, others):
     assert one.fit(alloy).calibration_ is None
 
 
-def test_misspecification_widens_until_the_next_fit(alloy, others):
+def test_misspecification_widens_until_the_next_fit(alloy, others, tmp_path):
     """Deviations grow, means and leave-one-out errors stay; calibrating again, or fitting, undoes it."""
     again = model().fit(alloy)
     raw = again.evaluate(others, uncertainty="exact", std=STD)
@@ -164,8 +164,10 @@ def test_misspecification_widens_until_the_next_fit(alloy, others):
         assert_allclose(p.forces, q.forces, rtol=0, atol=0)
         assert (q.forces_std > p.forces_std * (1 - 1e-9)).all()
         assert q.energy_std > p.energy_std
-    with pytest.raises(ValueError, match="widened by misspecification; got 'fast'"):
-        again.evaluate(others, uncertainty="fast")
+    again.save(tmp_path / "model.gap")
+    for one in (again, load(tmp_path / "model.gap")):
+        with pytest.raises(ValueError, match="widened by misspecification; got 'fast'"):
+            one.evaluate(others, uncertainty="fast")
     again.calibrate(others)
     assert_allclose(again.calibration_.maps["forces"].scale, narrow.scale, rtol=1e-9)
     with pytest.raises(ValueError, match="take its own part of the widening along"):
