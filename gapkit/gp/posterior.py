@@ -47,7 +47,8 @@ class RowFactor:
     Attributes
     ----------
     triangle : ndarray of shape (n_sparse + 1, n_sparse + 1)
-        Upper triangular, Fortran order; its last column belongs to the targets.
+        Upper triangular with nonnegative diagonal, Fortran order; its last column belongs to the targets.  (Which sign a
+        Householder reflection gives to a row may hang on the last bit, and so on the number of threads.)
     n_rows : int
         Rows folded in so far.
     log_divisors : float
@@ -80,15 +81,16 @@ class RowFactor:
         for start in range(0, len(rows), _BLOCK):
             part = slice(start, start + _BLOCK)
             self._absorb(np.asfortranarray(np.hstack([rows[part], target[part]])), triangular=False)
-        self._count(len(rows), log_divisors, unexplained)
+        self._finish(len(rows), log_divisors, unexplained)
 
     def merge(self, other: RowFactor) -> None:
         """Add the rows of another factor."""
         if other.n_rows:
             self._absorb(other.triangle.copy(order="F"), triangular=True)
-            self._count(other.n_rows, other.log_divisors, other.unexplained)
+            self._finish(other.n_rows, other.log_divisors, other.unexplained)
 
-    def _count(self, n_rows: int, log_divisors: float, unexplained: Array | float) -> None:
+    def _finish(self, n_rows: int, log_divisors: float, unexplained: Array | float) -> None:
+        self.triangle[np.diag(self.triangle) < 0.0] *= -1.0
         self.n_rows += n_rows
         self.log_divisors += log_divisors
         self.unexplained = self.unexplained + unexplained
@@ -145,7 +147,6 @@ class SparsePosterior:
         for name in sorted(factors):
             stack.merge(RowFactor.from_triangle(factors[name].triangle * (scale / noise[name]), factors[name].n_rows))
         triangle = np.triu(stack.triangle)
-        triangle *= np.where(np.diag(triangle) < 0.0, -1.0, 1.0)[:, None]
         factor = np.ascontiguousarray(triangle[:n_sparse, :n_sparse])
         weights = solve_triangular(factor, triangle[:n_sparse, n_sparse]) if n_sparse else np.empty(0)
         return cls(factor, weights, float(triangle[n_sparse, n_sparse] ** 2))

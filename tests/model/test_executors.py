@@ -141,7 +141,8 @@ def test_order_of_completion_does_not_matter(frames, serial):
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("forkserver")) as executor:
         two = model().fit(frames, executor=executor)
     for name, factor in one.factors_.items():
-        assert_allclose(factor.triangle, two.factors_[name].triangle, rtol=0, atol=1e-12)
+        other = two.factors_[name]  # the rows of R behind a dependent column hang on rounding, their products do not
+        assert_allclose(factor.triangle.T @ factor.triangle, other.triangle.T @ other.triangle, rtol=0, atol=1e-12)
     assert_same_predictions(one, serial)
 
 
