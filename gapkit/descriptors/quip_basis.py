@@ -73,8 +73,11 @@ class QuipBasis(BaseEstimator):  # type: ignore[misc]
         Only pairs of equal radial index.
     covariance_sigma0 : float, default 0.0
         Last element of the vector: kernels become (x·x' + covariance_sigma0²)^zeta.
-    one_species : bool, default False
-        All neighbours in one density, whatever their species: QUIP's species_Z={0}.
+    species_Z : sequence of int, optional
+        Atomic numbers that have densities, in the order of the features; atoms of other species are invisible as neighbours.
+        (0,) stands for one density of all species.  Default: the species of the descriptor.
+    divide_by_degeneracy : bool, default True
+        Whether elements are divided by √(2l + 1), as QUIP does since gap_version 1423143769.
 
     References
     ----------
@@ -109,7 +112,8 @@ class QuipBasis(BaseEstimator):  # type: ignore[misc]
         Z_map: Sequence[Sequence[Sequence[int]]] | None = None,
         diagonal_radial: bool = False,
         covariance_sigma0: float = 0.0,
-        one_species: bool = False,
+        species_Z: Sequence[int] | None = None,
+        divide_by_degeneracy: bool = True,
     ) -> None:
         self.central_weight = central_weight
         self.central_reference_all_species = central_reference_all_species
@@ -129,7 +133,8 @@ class QuipBasis(BaseEstimator):  # type: ignore[misc]
         self.Z_map = Z_map
         self.diagonal_radial = diagonal_radial
         self.covariance_sigma0 = covariance_sigma0
-        self.one_species = one_species
+        self.species_Z = species_Z
+        self.divide_by_degeneracy = divide_by_degeneracy
 
     def check_parameters(self) -> None:
         """Raise ValueError or TypeError if a parameter is out of its range."""
@@ -143,6 +148,10 @@ class QuipBasis(BaseEstimator):  # type: ignore[misc]
         for name in ("nu_R", "nu_S"):
             check_integer(name, getattr(self, name), at_least=0, at_most=2)
         check_integer("mix_shift", self.mix_shift, at_least=0)
+        if self.species_Z is not None:
+            numbers = [check_integer("species_Z", z, at_least=0) for z in self.species_Z]
+            if not numbers or len(set(numbers)) < len(numbers) or (0 in numbers and len(numbers) > 1):
+                raise ValueError(describe("species_Z", "distinct atomic numbers, or (0,) alone", self.species_Z))
         if self.R_mix or self.Z_mix:
             check_integer("K", self.K, at_least=1, remedy="Mixtures need a number of channels.")
         ways = [self.R_mix or self.Z_mix, self.Z_map is not None, (self.nu_R, self.nu_S) != (2, 2)]
@@ -240,15 +249,19 @@ def quip_channels(basis: QuipBasis, species: Sequence[int], n_max: int) -> Chann
     parameters = basis.get_params()
     if basis.Z_map is not None:
         parameters["Z_map"] = tuple(tuple(tuple(group) for group in part) for part in basis.Z_map)
+    if basis.species_Z is not None:
+        parameters["species_Z"] = tuple(basis.species_Z)
     return _quip_channels(tuple(parameters.items()), tuple(species), n_max)
 
 
 @lru_cache(maxsize=32)  # several steps of every evaluation ask for them, and mixtures are drawn one number at a time
 def _quip_channels(parameters: tuple[tuple[str, Any], ...], species: tuple[int, ...], n_max: int) -> Channels:
     basis = QuipBasis(**dict(parameters))
-    n_species = 1 if basis.one_species else len(species)
-    densities = np.zeros(len(species), np.int64) if basis.one_species else np.arange(len(species))
-    left, right, blocks, root = _mixtures(basis, [0] if basis.one_species else species, n_max)
+    of_densities = list(species if basis.species_Z is None else basis.species_Z)
+    blind = of_densities == [0]
+    visible = np.array([blind or z in of_densities for z in species])
+    densities = np.array([of_densities.index(z) if not blind and z in of_densities else 0 for z in species])
+    left, right, blocks, root = _mixtures(basis, of_densities, n_max)
     same = right is left
     if basis.diagonal_radial:
         blocks = [(a, b) for a, b in blocks if a % n_max == b % n_max]
@@ -256,7 +269,7 @@ def _quip_channels(parameters: tuple[tuple[str, Any], ...], species: tuple[int, 
     left = np.ascontiguousarray(left[:, :, :, None])
     right = left if same else np.ascontiguousarray(right[:, :, :, None])
     block_k3 = np.array([(a, b, 0) for a, b in blocks], np.int64)
-    return Channels(n_species, densities, np.ones(len(species)), left, right, block_k3, np.array(factors))
+    return Channels(len(of_densities), densities, visible.astype(float), left, right, block_k3, np.array(factors))
 
 
 def _stands_for_two(basis: QuipBasis) -> bool:

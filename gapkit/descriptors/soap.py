@@ -346,7 +346,7 @@ class SOAP(Descriptor):
         """Factor of each block of channels, and of each l."""
         of_l = 1.0 / np.sqrt(2.0 * np.arange(self.l_max + 1) + 1.0)
         if isinstance(self.rbf, QuipBasis):
-            return channels.factor_k, of_l
+            return channels.factor_k, of_l if self.rbf.divide_by_degeneracy else np.ones_like(of_l)
         return channels.factor_k if self.normalize else np.ones_like(channels.factor_k), np.pi * np.sqrt(8.0) * of_l
 
 

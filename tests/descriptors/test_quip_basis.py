@@ -82,8 +82,21 @@ def test_one_density_for_all_species(structures):
     atoms = structures[0]
     quippy = pytest.importorskip("quippy.descriptors", reason="quippy-ase is only built for Linux on x86-64")
     text = "soap cutoff=4.2 cutoff_transition_width=0.7 n_max=4 l_max=3 atom_sigma=0.45 Z=29 n_species=1 species_Z={0}"
-    values = ours({"one_species": True}).fit([atoms]).transform([atoms])
+    values = ours({"species_Z": (0,)}).fit([atoms]).transform([atoms])
     assert_allclose(values[atoms.numbers == 29], quippy.Descriptor(text).calc(atoms)["data"], rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("species", [(79, 29), (79,), (29,)], ids=["order", "gold", "copper"])
+def test_species_are_ordered_and_invisible_as_in_quip(structures, species):
+    atoms = structures[0]
+    quippy = pytest.importorskip("quippy.descriptors", reason="quippy-ase is only built for Linux on x86-64")
+    common = "soap cutoff=4.2 cutoff_transition_width=0.7 n_max=4 l_max=3 atom_sigma=0.45"
+    listed = f"n_species={len(species)} species_Z={{{' '.join(map(str, species))}}}"
+    central = len(species) == 1  # QUIP's default
+    values = ours({"species_Z": species, "central_reference_all_species": central}).fit([atoms]).transform([atoms])
+    for z in (29, 79):
+        theirs = quippy.Descriptor(f"{common} Z={z} {listed}").calc(atoms)["data"]
+        assert_allclose(values[atoms.numbers == z], theirs, rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("options", [{}, {"cutoff_dexp": 4, "covariance_sigma0": 0.1}], ids=["default", "decay"])
