@@ -18,30 +18,12 @@ _OWN_REFERENCE_SINCE = 1426512068  # gap_version from which on the centre is by 
 
 # what gap_fit writes into the text along with the descriptor
 _OF_THE_FIT = frozenset(
-    [
-        "add_species",
-        "config_type_n_sparse",
-        "covariance_type",
-        "delta",
-        "energy_scale",
-        "f0",
-        "lengthscale_factor",
-        "lengthscale_file",
-        "lengthscale_uniform",
-        "mark_sparse_atoms",
-        "n_sparse",
-        "n_sparseX",
-        "print_sparse_index",
-        "soap_exponent",
-        "sparse_file",
-        "sparse_method",
-        "theta_fac",
-        "theta_file",
-        "theta_uniform",
-        "unique_descriptor_tolerance",
-        "unique_hash_tolerance",
-        "zeta",
-    ]
+    (
+        *("add_species", "config_type_n_sparse", "covariance_type", "delta", "energy_scale", "f0", "lengthscale_factor"),
+        *("lengthscale_file", "lengthscale_uniform", "mark_sparse_atoms", "n_sparse", "n_sparseX", "print_sparse_index"),
+        *("soap_exponent", "sparse_file", "sparse_method", "theta_fac", "theta_file", "theta_uniform"),
+        *("unique_descriptor_tolerance", "unique_hash_tolerance", "zeta"),
+    )
 )
 
 
@@ -110,8 +92,8 @@ def read_descriptor(text: str, gap_version: int) -> QuipDescriptor:
     ignored = [key for key in options.not_asked() if key not in _OF_THE_FIT]
     if ignored:
         warnings.warn(
-            f"QUIP does not know {', '.join(ignored)} of {name} and ignores it, and so does gapkit; if the model was fitted with "
-            "a build that knew it, its energies are wrong.",
+            f"QUIP does not know {', '.join(ignored)} of {name} and ignores it, and so does gapkit; if the model was fitted "
+            "with a build that knew it, its energies are wrong.",
             NumericalWarning,
             stacklevel=2,
         )

@@ -20,9 +20,10 @@ from ..gp.observations import Labels, forces_and_stresses, voigt
 from ..neighbors import NeighborList
 from .atomic_energies import AtomicEnergies
 from .fitting import chunks_of_frames
+from .glue import Glue, GlueTables
 from .prediction import Prediction
 from .progress import track
-from .repulsion import ZBL, Repulsion
+from .repulsion import ZBL, Repulsion, core_of
 
 __all__ = ["Baseline", "add_baseline", "atomic_energies_above", "decide_baseline", "without_baseline", "wrap_calculator"]
 
@@ -142,12 +143,12 @@ def wrap_calculator(baseline: Any) -> Any:
     return Baseline(baseline) if _is_calculator(baseline) else baseline
 
 
-def decide_baseline(baseline: Any, automatic: bool, frames: Sequence[Atoms]) -> Baseline | ZBL | None:
+def decide_baseline(baseline: Any, automatic: bool, frames: Sequence[Atoms]) -> Baseline | ZBL | Glue | None:
     """The baseline that a fit uses; a model with automatic terms and no baseline gets a `ZBL`.
 
     Parameters
     ----------
-    baseline : Baseline, ZBL, ase calculator or None
+    baseline : Baseline, ZBL, Glue, ase calculator or None
         As given to the estimator.
     automatic : bool
         Whether the terms of the model are automatic.
@@ -156,26 +157,26 @@ def decide_baseline(baseline: Any, automatic: bool, frames: Sequence[Atoms]) -> 
 
     Returns
     -------
-    Baseline, ZBL with radii in numbers, or None
+    Baseline, ZBL with radii in numbers, Glue, or None
     """
     baseline = wrap_calculator(ZBL() if baseline is None and automatic else baseline)
-    if isinstance(baseline, ZBL):
+    if isinstance(baseline, (ZBL, Glue)):
         return baseline.explicit(frames)
     if not (baseline is None or isinstance(baseline, Baseline)):
-        raise TypeError(describe("baseline", "a Baseline, a ZBL, an ASE calculator or None", baseline))
+        raise TypeError(describe("baseline", "a Baseline, a ZBL, a Glue, an ASE calculator or None", baseline))
     if baseline is not None and not _is_calculator(baseline.calculator):
         raise TypeError(describe("calculator", "an ASE calculator such as EMT()", baseline.calculator))
     return baseline
 
 
 def without_baseline(
-    baseline: Baseline | ZBL | None, frames: Sequence[Atoms], labels: Sequence[Labels], *, show: bool = False
+    baseline: Baseline | ZBL | Glue | None, frames: Sequence[Atoms], labels: Sequence[Labels], *, show: bool = False
 ) -> list[Labels]:
     """Labels minus what the baseline says: what the Gaussian process has to learn.
 
     Parameters
     ----------
-    baseline : Baseline, ZBL or None
+    baseline : Baseline, ZBL, Glue or None
         From `decide_baseline`.
     frames, labels : sequences
         Training structures and their labels.
@@ -190,9 +191,7 @@ def without_baseline(
     if baseline is None:
         return list(labels)
     parts: Iterator[Prediction | None] = (
-        _repulsions(Repulsion.from_radii(baseline), frames)
-        if isinstance(baseline, ZBL)
-        else _evaluations(baseline, frames, labels, show)
+        _evaluations(baseline, frames, labels, show) if isinstance(baseline, Baseline) else _of_core(core_of(baseline), frames)
     )
     result = [y if part is None else _difference(y, part) for y, part in zip(labels, parts, strict=True)]
     lost = sum(y.stress is not None and new.stress is None for y, new in zip(labels, result, strict=True))
@@ -218,12 +217,13 @@ def _evaluations(
             yield baseline.evaluate(atoms, f"frame {k}", forces=y.forces is not None, stress=y.stress is not None)
 
 
-def _repulsions(repulsion: Repulsion, frames: Sequence[Atoms]) -> Iterator[Prediction | None]:
-    """Energy, forces and stress of the repulsion in each frame."""
+def _of_core(core: Repulsion | GlueTables | None, frames: Sequence[Atoms]) -> Iterator[Prediction | None]:
+    """Energy, forces and stress of the core in each frame."""
+    assert core is not None  # noqa: S101 - for the type checker
     for start, chunk in chunks_of_frames(frames, _CHUNK_ATOMS):
-        neighbors = NeighborList.from_atoms(chunk, repulsion.range, first_frame=start)
+        neighbors = NeighborList.from_atoms(chunk, core.range, first_frame=start)
         energies, gradient = np.zeros(neighbors.n_atoms), np.zeros((len(neighbors.centers), 3))
-        repulsion.add_to(neighbors, energies, gradient)
+        core.add_to(neighbors, energies, gradient)
         forces, stresses = forces_and_stresses(neighbors, gradient)
         for first, last, stress in zip(neighbors.first_atom[:-1], neighbors.first_atom[1:], stresses, strict=True):
             yield Prediction(float(energies[first:last].sum()), energies[first:last], forces[first:last], stress)
@@ -238,12 +238,14 @@ def _difference(labels: Labels, part: Prediction) -> Labels:
     )
 
 
-def atomic_energies_above(baseline: Baseline | ZBL | None, e0: AtomicEnergies, sources: Mapping[int, str]) -> AtomicEnergies:
+def atomic_energies_above(
+    baseline: Baseline | ZBL | Glue | None, e0: AtomicEnergies, sources: Mapping[int, str]
+) -> AtomicEnergies:
     """Energies of isolated atoms minus those of the baseline, where they were given and not found from differences.
 
     Parameters
     ----------
-    baseline : Baseline, ZBL or None
+    baseline : Baseline, ZBL, Glue or None
         From `decide_baseline`.
     e0 : dict of int to float
         Of `fit_atomic_energies` on the labels `without_baseline`, eV.
@@ -271,13 +273,13 @@ def atomic_energies_above(baseline: Baseline | ZBL | None, e0: AtomicEnergies, s
 
 
 def add_baseline(
-    baseline: Baseline | ZBL | None, predictions: Sequence[Prediction], frames: Sequence[Atoms], first_frame: int = 0
+    baseline: Baseline | ZBL | Glue | None, predictions: Sequence[Prediction], frames: Sequence[Atoms], first_frame: int = 0
 ) -> list[Prediction]:
     """Add the calculator's part to predictions (that of a `ZBL` is in the potential already).
 
     Parameters
     ----------
-    baseline : Baseline, ZBL or None
+    baseline : Baseline, ZBL, Glue or None
         Of the fit.
     predictions : sequence of Prediction
         What the potential says.

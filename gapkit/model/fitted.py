@@ -21,6 +21,7 @@ from ..neighbors import NeighborList, check_structures
 from .baseline import Baseline, add_baseline
 from .calibrating import calibrated
 from .fitting import chunks_of_frames
+from .glue import Glue
 from .parameters import TermParameters
 from .potential import Potential
 from .prediction import STD_DEFAULT, Prediction, predict
@@ -38,7 +39,7 @@ class FittedModel(RegressorMixin, UncertaintyMethods, TermParameters):  # type: 
     """The half of `GAPRegressor` that needs no training set."""
 
     potential_: Potential
-    baseline_: Baseline | ZBL | None
+    baseline_: Baseline | ZBL | Glue | None
     calibration_: Calibration | None
     factors_: dict[str, RowFactor]
     training_: TrainingSet | None

@@ -21,12 +21,15 @@ from ..gp.calibration import Calibration
 from ..gp.observations import Noise
 from ..gp.posterior import RowFactor, SparsePosterior
 from ..gp.sparse_term import SparseTerm
+from ..interop.quip_xml import read_quip
 from ..io import read_archive, write_archive
 from ..kernels import KERNELS, Kernel
 from .baseline import Baseline
+from .glue import Glue
 from .potential import Potential
 from .probes import decode_probes, encode_probes, recognise
-from .repulsion import ZBL, repulsion_of
+from .quip import from_quip
+from .repulsion import ZBL, core_of
 from .terms import Term
 
 if TYPE_CHECKING:
@@ -103,15 +106,17 @@ def _without_calculator(model: GAPRegressor) -> GAPRegressor:
 
 
 def load(path: str | Path, baseline: Any = None) -> GAPRegressor:
-    """Read a fitted model; predictions are those of the model that was saved, bit for bit.
+    """Read a fitted model: of gapkit, whose predictions are those of the model that was saved, bit for bit; or of QUIP.
 
     Parameters
     ----------
     path : str or Path
-        File of `GAPRegressor.save`.
+        File of `GAPRegressor.save`, or a GAP in QUIP's XML (whatever its name), which can predict but not be refitted unless
+        gapkit wrote it.
     baseline : Baseline or ase calculator, optional
         The calculator that the model was fitted on top of, made again by you; needed if there is one, and verified: it must
-        give the energies of a few training structures that are in the file, to 1e-4 eV/atom.
+        give the energies of a few training structures that are in the file, to 1e-4 eV/atom.  For a file of QUIP whose core
+        potential gapkit does not know: a calculator that stands for it, which cannot be verified.
 
     Returns
     -------
@@ -126,6 +131,9 @@ def load(path: str | Path, baseline: Any = None) -> GAPRegressor:
     """
     from .regressor import GAPRegressor
 
+    with open(path, "rb") as file:
+        if file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+            return from_quip(read_quip(path), str(path), baseline)
     document, arrays = read_archive(path)
     try:
         model = _decode(document["parameters"])
@@ -165,8 +173,7 @@ def load(path: str | Path, baseline: Any = None) -> GAPRegressor:
                     np.asarray(details.get("unexplained", 0.0), float),
                 )
         e0 = {chemical_symbols.index(symbol): float(energy) for symbol, energy in document["e0"].items()}
-        repulsion = repulsion_of(model.baseline)
-        model.potential_ = Potential(terms, e0, coefficients, posterior, model.approximation, repulsion)
+        model.potential_ = Potential(terms, e0, coefficients, posterior, model.approximation, core_of(model.baseline))
         calculator = document.get("baseline")
         model.baseline_probes_ = decode_probes(calculator, arrays) if calculator else []
         model.training_ = model.search_ = None
@@ -190,7 +197,7 @@ def _classes() -> dict[str, type]:
     """Every class that a file may name."""
     from .regressor import GAPRegressor
 
-    own = (QuipBasis, Term, Noise, ZBL, GAPRegressor)
+    own = (QuipBasis, Term, Noise, ZBL, Glue, GAPRegressor)
     return {**DESCRIPTORS, **KERNELS, **{cls.__name__: cls for cls in own}}
 
 

@@ -12,6 +12,7 @@ from ..descriptors import SOAP
 from ..gp.observations import Noise
 from ..kernels import DotProduct
 from .baseline import Baseline, wrap_calculator
+from .glue import Glue
 from .repulsion import ZBL
 from .terms import Term, name_terms
 
@@ -48,7 +49,7 @@ class TermParameters(BaseEstimator):  # type: ignore[misc]
         params["baseline"] = wrap_calculator(self.baseline)
         if deep:
             for name, part in (("noise", self.noise), ("baseline", params["baseline"])):
-                if isinstance(part, (Noise, Baseline, ZBL)):
+                if isinstance(part, (Noise, Baseline, ZBL, Glue)):
                     params.update((f"{name}__{key}", value) for key, value in part.get_params(deep=True).items())
             if isinstance(self.terms, (list, tuple)):
                 for name, term in self.named_terms():
@@ -80,7 +81,7 @@ class TermParameters(BaseEstimator):  # type: ignore[misc]
             if name == "noise" and self.noise is None:
                 self.noise = Noise()
             parts: dict[str, Any] = {**dict(self.named_terms()), "noise": self.noise}
-            if isinstance(self.baseline, (Baseline, ZBL)):
+            if isinstance(self.baseline, (Baseline, ZBL, Glue)):
                 parts["baseline"] = self.baseline
             if name not in parts:
                 raise ValueError(describe(key, f"a parameter of {sorted({*parts, *own})}", value))

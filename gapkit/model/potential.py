@@ -12,6 +12,7 @@ from ..gp.posterior import SparsePosterior
 from ..gp.sparse_term import SparseTerm
 from .atomic_energies import AtomicEnergies
 from .fast_posterior import FastPosterior
+from .glue import GlueTables
 from .repulsion import Repulsion
 from .tables import Table, tables_of
 
@@ -39,8 +40,8 @@ class Potential:
         Needed for uncertainties only.
     approximation : {"dtc", "sor", "fitc", "vfe"}, default "dtc"
         Sparse Gaussian process that the posterior belongs to.
-    repulsion : Repulsion or None
-        Of nuclei at distances below those of the data.
+    core : Repulsion, GlueTables or None
+        Energies of pairs under the Gaussian process.
     """
 
     terms: list[SparseTerm]
@@ -48,7 +49,7 @@ class Potential:
     coefficients: list[list[Array]]
     posterior: SparsePosterior | None
     approximation: str = "dtc"
-    repulsion: Repulsion | None = None
+    core: Repulsion | GlueTables | None = None
 
     @cached_property
     def tables(self) -> list[list[Table | None] | None]:
@@ -64,7 +65,7 @@ class Potential:
     def neighbor_range(self) -> float:
         """Distance (Å) beyond which no atom matters."""
         of_terms = max(term.descriptor.neighbor_range for term in self.terms)
-        return max(of_terms, self.repulsion.range) if self.repulsion else of_terms
+        return max(of_terms, self.core.range) if self.core else of_terms
 
     @property
     def n_sparse(self) -> int:

@@ -120,8 +120,8 @@ def predict(
     fast = uncertainty == "fast"
     energies = _atomic_energies(potential, neighbors)
     gradient = np.zeros((len(neighbors.centers), 3)) if forces or stress else None
-    if potential.repulsion is not None:
-        potential.repulsion.add_to(neighbors, energies, gradient)
+    if potential.core is not None:
+        potential.core.add_to(neighbors, energies, gradient)
     of_energies, of_derivatives = wanted & {"energy", "energies"}, wanted & {"forces", "stress"}
     spread = (FastSpread if fast else Spread)(potential, neighbors, of_energies) if of_energies else None
     committee = Committee(potential, neighbors) if of_derivatives and fast else None

@@ -33,7 +33,7 @@ from .labelled_errors import labelled_errors
 from .memory import check_memory
 from .potential import APPROXIMATIONS, Potential
 from .probes import choose_probes
-from .repulsion import repulsion_of
+from .repulsion import core_of
 from .search import check_search, log_evidence, search_amplitudes
 from .table_check import check_tables
 from .terms import Term, name_terms
@@ -67,7 +67,7 @@ class GAPRegressor(FittedModel):
         Standard deviations of the labels.  Default: Noise(), or from the labels where the terms are automatic too.
     e0 : "auto", float or dict of str to float, default "auto"
         Energies of isolated atoms, eV.  "auto": from frames with one isolated atom, else by least squares.
-    baseline : Baseline, ZBL or ase calculator, optional
+    baseline : Baseline, ZBL, Glue or ase calculator, optional
         What is taken from the labels before the fit and added to predictions: any ASE calculator (learn the difference to
         it), or a repulsion of nuclei below the distances of the data.  Default: ZBL() where the terms are automatic too.
     approximation : {"dtc", "sor", "fitc", "vfe"}, default "dtc"
@@ -92,7 +92,7 @@ class GAPRegressor(FittedModel):
         The terms that were fitted, given or automatic.
     noise_ : Noise
         The noise that was assumed, given or automatic.
-    baseline_ : Baseline, ZBL or None
+    baseline_ : Baseline, ZBL, Glue or None
         What lies under the Gaussian process, given or automatic; radii in numbers.
     baseline_probes_ : list of (ase.Atoms, float)
         Structures and their energies (eV) by which `gapkit.load` recognises the calculator of a baseline.
@@ -324,8 +324,7 @@ class GAPRegressor(FittedModel):
     def _finish(self, model: SparseModel, e0: AtomicEnergies, frames: Sequence[Atoms]) -> None:
         """Solve for the weights and note what was fitted; tables are checked on ``frames``."""
         posterior, coefficients = solve(model, self.factors_)
-        repulsion = repulsion_of(self.baseline_)
-        self.potential_ = Potential(model.sparse, e0, coefficients, posterior, self.approximation, repulsion)
+        self.potential_ = Potential(model.sparse, e0, coefficients, posterior, self.approximation, core_of(self.baseline_))
         self.terms_, self.noise_ = model.named, model.noise
         self.unexplained_ = {
             name: largest_unexplained(term, frames)

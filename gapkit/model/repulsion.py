@@ -19,8 +19,9 @@ from .._validation import check_choice, check_cutoff, describe
 from ..descriptors.base import species_of
 from ..neighbors import NeighborList
 from .fitting import chunks_of_frames
+from .glue import Glue, GlueTables
 
-__all__ = ["ZBL", "Repulsion", "repulsion_of"]
+__all__ = ["ZBL", "Repulsion", "core_of"]
 
 Array = NDArray[np.float64]
 Pair = tuple[int, int]
@@ -195,6 +196,8 @@ class Repulsion:
         )
 
 
-def repulsion_of(baseline: object) -> Repulsion | None:
-    """What a potential has to evaluate of a baseline: a `ZBL.explicit` repulsion, or nothing."""
+def core_of(baseline: object) -> Repulsion | GlueTables | None:
+    """What a potential has to evaluate of a baseline: a `ZBL.explicit` repulsion, a `Glue`, or nothing."""
+    if isinstance(baseline, Glue):
+        return baseline.tables()
     return Repulsion.from_radii(baseline) if isinstance(baseline, ZBL) else None
