@@ -172,7 +172,7 @@ def test_show(folder):
 def test_md(folder, tmp_path, ensemble):
     run(
         "md", folder / "model.gap", folder / "start.xyz", "--temperature", 100, "--steps", 20, "--every", 5,
-        "--ensemble", ensemble, "--uncertainty", "-o", tmp_path / "run.traj",
+        "--ensemble", ensemble, "--uncertainty", "exact", "-o", tmp_path / "run.traj",
     )  # fmt: skip
     assert len(read(tmp_path / "run.traj", ":")) == 5
     with open(tmp_path / "run.csv") as file:
@@ -184,6 +184,29 @@ def test_md(folder, tmp_path, ensemble):
         assert np.ptp(total) < 0.02
     last = read(tmp_path / "run_last.xyz")
     assert_allclose(last.positions, read(tmp_path / "run.traj").positions, rtol=0, atol=1e-7)
+
+
+def test_error_bars_without_a_posterior(folder, tmp_path):
+    gapkit.load(folder / "model.gap").save(tmp_path / "small.gap", posterior=False)
+    run("evaluate", tmp_path / "small.gap", folder / "train.xyz", "--uncertainty", "prior", "-o", tmp_path / "p.xyz")
+    frames = read(tmp_path / "p.xyz", ":")
+    for atoms, p in zip(frames, gapkit.load(tmp_path / "small.gap").evaluate(frames, uncertainty="prior"), strict=True):
+        assert_allclose(atoms.arrays["gapkit_local_energy_std"], p.energies_std, rtol=0, atol=1e-7)
+        assert "gapkit_energy_std" not in atoms.info
+    evaluate = ("evaluate", tmp_path / "small.gap", folder / "train.xyz")
+    for arguments, text in (
+        (("--std", "energies"), "None or 'prior' for a model without posterior"),
+        (("--uncertainty", "prior", "--std", "forces"), "('energies',) for uncertainty='prior'"),
+        (("--uncertainty", "quick"), "`uncertainty` must be one of 'exact', 'fast', 'prior'"),
+    ):
+        assert text in run(*evaluate, *arguments, code=1).output
+    md = ("md", tmp_path / "small.gap", folder / "start.xyz", "--steps", 2, "--every", 1, "-o", tmp_path / "run.traj")
+    run(*md, "--uncertainty", "prior")
+    with open(tmp_path / "run.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert "energy_std_eV" not in rows[0]
+    (p,) = gapkit.load(tmp_path / "small.gap").evaluate([read(folder / "start.xyz")], uncertainty="prior")
+    assert float(rows[0]["largest_local_energy_std_eV"]) == pytest.approx(p.energies_std.max(), rel=1e-6)
 
 
 def test_md_is_reproducible(folder, tmp_path):
