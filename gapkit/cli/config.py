@@ -23,7 +23,7 @@ from ..descriptors import DESCRIPTORS, DScribe, QuipBasis, ThreeBody, TwoBody
 from ..exceptions import ConfigError
 from ..gp import Noise
 from ..kernels import KERNELS, Constant, Kernel, Product, Sum
-from ..model import SEARCHES, ZBL, Baseline, GAPRegressor, Term
+from ..model import SEARCHES, ZBL, Baseline, GAPRegressor, Glue, Term
 from ..model.baseline import wrap_calculator
 
 __all__ = ["config_of", "dump_config", "has_terms", "model_from_config", "override", "read_config"]
@@ -200,6 +200,8 @@ def config_of(model: GAPRegressor, *, defaults: bool = True) -> Config:
     baseline = wrap_calculator(getattr(model, "baseline_", None) or model.baseline)
     if isinstance(baseline, Baseline):
         config["baseline"] = f"{baseline.describe()}: a calculator, for Python only"
+    elif isinstance(baseline, Glue):
+        config["baseline"] = f"Glue of {', '.join(baseline.pairs)}: tables, for Python only"
     elif baseline is not None:
         config["baseline"] = {"type": "zbl"} | baseline.get_params(deep=False)
     if model.approximation != "dtc":

@@ -12,6 +12,7 @@ from .demo import demo
 from .doctor import doctor
 from .estimate import estimate
 from .evaluate import evaluate
+from .export import export
 from .fit import fit
 from .init import init
 from .md import md
@@ -44,5 +45,5 @@ def main(
     STATE.debug = debug
 
 
-for _command in (demo, init, estimate, fit, evaluate, show, md, doctor):
+for _command in (demo, init, estimate, fit, evaluate, show, md, export, doctor):
     app.command()(_command)

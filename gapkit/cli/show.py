@@ -45,7 +45,8 @@ def show(
     console.print(f"[bold]{model}[/]  {model.stat().st_size / 1e6:.1f} MB")
     console.print("species      " + ", ".join(fitted.species_))
     console.print("e0           " + ", ".join(f"{s} {e:.6g} eV ({fitted.e0_source_[s]})" for s, e in fitted.e0_.items()))
-    console.print("trained on   " + ", ".join(f"{n} {kind} components" for kind, n in fitted.n_labels_.items()))
+    labels = ", ".join(f"{n} {kind} components" for kind, n in fitted.n_labels_.items())
+    console.print("trained on   " + (labels or "(not in the file)"))
     for name, groups in card["sparse_points"].items():  # type: ignore[attr-defined]
         console.print(f"sparse       {name}: " + ", ".join(f"{n} {group}" for group, n in groups.items()))
     for name, left in fitted.unexplained_.items():

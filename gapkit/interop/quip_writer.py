@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
@@ -87,7 +87,7 @@ def _coordinate_lines(one: QuipCoordinate, label: str) -> Iterator[str]:
         yield f"<theta>{_text(one.theta)}</theta>"
     yield f"<descriptor>{escape(one.descriptor)}</descriptor>"
     for number, permutation in enumerate(one.permutations, 1):
-        yield f'<permutation i="{number}">{" ".join(str(k + 1) for k in permutation)}</permutation>'
+        yield f'<permutation i="{number}">{_words(str(k + 1) for k in permutation)}</permutation>'
     for number, (alpha, cutoff, point) in enumerate(zip(one.alpha, one.cutoffs, one.points, strict=True), 1):
         head = f'<sparseX i="{number}" alpha="{float(alpha)!r}" sparseCutoff="{float(cutoff)!r}"'
         if len(point) <= _SLICE:
@@ -121,4 +121,9 @@ def _glue_lines(glue: Mapping[tuple[int, int], GluePair]) -> Iterator[str]:
 
 
 def _text(numbers: Sequence[float] | Array) -> str:
-    return " ".join(repr(float(x)) for x in numbers)
+    return _words(repr(float(x)) for x in numbers)
+
+
+def _words(words: Iterable[str]) -> str:
+    """One to a line: QUIP reads text in pieces of 1024 characters, and loses a blank at the end of a piece."""
+    return "\n".join(words)

@@ -4,6 +4,7 @@ from .automatic import RECIPES, automatic_noise, automatic_terms
 from .baseline import Baseline
 from .estimate import FitEstimate, estimate_fit
 from .fitting import collect_labels
+from .glue import Glue
 from .loading import load, save
 from .potential import Potential
 from .prediction import Prediction
@@ -19,6 +20,7 @@ __all__ = [
     "Baseline",
     "FitEstimate",
     "GAPRegressor",
+    "Glue",
     "Potential",
     "Prediction",
     "Term",
