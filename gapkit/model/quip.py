@@ -299,7 +299,7 @@ def _kind(kernel: Kernel, d: int) -> tuple[str, float | None, float, float]:
 
 
 def _tabulated(zbl: ZBL) -> Glue:
-    """A repulsion as tables: cubic splines, spaced in proportion to the distance, miss 1e-11 of the energy, 1e-8 of the force."""
+    """A repulsion as tables: cubic splines, spaced in proportion to r, miss 1e-11 of the energy and 1e-8 of the force."""
     pairs, core = {}, Repulsion.from_radii(zbl)
     for name, outer in zbl.r_outer.items():
         inner = zbl.r_inner[name]  # where the switch begins, third derivatives jump: a knot
