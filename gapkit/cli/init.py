@@ -59,7 +59,10 @@ def init(
     train: Annotated[Path | None, typer.Argument(help="Training structures, from which settings are derived.")] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="File to write; must not exist.")] = Path("gap.yaml"),
     recipe: Annotated[
-        str, typer.Option(help="With TRAIN: soap; universal (several lengths); bodies (pairs, triplets, soap); acsf.")
+        str,
+        typer.Option(
+            help="With TRAIN: soap; universal (several lengths); bodies (pairs, triplets, soap); acsf; quip (runs in QUIP)."
+        ),
     ] = "soap",
 ) -> None:
     """Write a short, commented configuration.

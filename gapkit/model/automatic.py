@@ -10,15 +10,15 @@ from ase import Atoms
 from sklearn.base import clone
 
 from .._validation import check_choice
-from ..descriptors import ACSF, SOAP, ThreeBody, TwoBody, auto
+from ..descriptors import ACSF, SOAP, QuipBasis, ThreeBody, TwoBody, auto
 from ..gp.observations import Labels, Noise
 from ..kernels import RBF, DotProduct
 from .terms import Term, name_terms
 
 __all__ = ["RECIPES", "automatic_noise", "automatic_terms"]
 
-RECIPES = ("soap", "universal", "bodies", "acsf")
-"""One SOAP; SOAPs of several lengths; pairs, triplets and SOAP; symmetry functions."""
+RECIPES = ("soap", "universal", "bodies", "acsf", "quip")
+"""One SOAP; SOAPs of several lengths; pairs, triplets and SOAP; symmetry functions; as "bodies", in QUIP's own basis."""
 
 _OPERATIONS = 1e13  # of a fit: one to five minutes on one core
 _MOST_POINTS, _FEWEST_POINTS = 4000, 500
@@ -31,7 +31,7 @@ def automatic_terms(frames: Sequence[Atoms], recipe: str = "soap") -> list[tuple
     ----------
     frames : list of ase.Atoms
         Training structures; labels are not looked at.
-    recipe : {"soap", "universal", "bodies", "acsf"}, default "soap"
+    recipe : {"soap", "universal", "bodies", "acsf", "quip"}, default "soap"
         See `RECIPES`.
 
     Returns
@@ -49,7 +49,9 @@ def automatic_terms(frames: Sequence[Atoms], recipe: str = "soap") -> list[tuple
         return name_terms([("acsf", term)])
     soaps = auto.universal_soaps(summary) if recipe == "universal" else [auto.soap(summary)]
     terms: list[tuple[str, Term]] = []
-    if recipe == "bodies":
+    if recipe == "quip":
+        soaps = [SOAP(s.r_cut, s.n_max, s.l_max, s.sigma, rbf=QuipBasis(), cutoff_width=s.cutoff_width) for s in soaps]
+    if recipe in ("bodies", "quip"):
         r_pair, n_species = summary.r_cut, len(summary.species)
         n_pairs, n_triplets = comb(n_species + 1, 2), n_species * comb(n_species + 1, 2)
         r_triplet = round(min(1.6 * summary.typical_bond, r_pair), 1)

@@ -24,7 +24,7 @@ from ..kernels import RBF, Constant, DotProduct, Kernel, PiecewisePolynomial, Su
 from .baseline import Baseline, wrap_calculator
 from .glue import Glue
 from .potential import Potential
-from .repulsion import core_of
+from .repulsion import ZBL, Repulsion, core_of
 from .terms import Term
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ __all__ = ["from_quip", "to_quip"]
 
 Array = NDArray[np.float64]
 
+_CLOSEST = 0.05  # Å: below, tables go on as straight lines
+_KNOTS = 2000
 _ROUNDING = 1e-12  # relative, of coefficients that were divided by delta² and multiplied again
 
 
@@ -237,13 +239,13 @@ def to_quip(model: GAPRegressor, *, posterior: bool = True) -> QuipModel:
         for group, (points, alpha) in enumerate(zip(term.points, of_term, strict=True)):
             if len(points):
                 coordinates.append(_coordinate(term, group, alpha))
-    core, glue = "", {}
-    if isinstance(model.baseline_, Glue):
-        core, glue = "IP Glue", _glue(model.baseline_)
-    elif model.baseline_ is not None:
+    baseline, glue = model.baseline_, {}
+    if isinstance(baseline, Baseline):
         raise ValueError(
-            f"QUIP has no {type(model.baseline_).__name__} under a GAP; got one in the model. Fit without it (baseline: null)."
+            f"QUIP has no {baseline.describe()} under a GAP; got one in the model. Fit without it (baseline: null)."
         )
+    if baseline is not None:
+        glue = _glue(_tabulated(baseline) if isinstance(baseline, ZBL) else baseline)
     digest = sha256(b"".join(one.points.tobytes() + one.alpha.tobytes() for one in coordinates)).hexdigest()
     along = posterior and potential.posterior is not None
     return QuipModel(
@@ -251,7 +253,7 @@ def to_quip(model: GAPRegressor, *, posterior: bool = True) -> QuipModel:
         gap_version=GAP_VERSION,
         e0=dict(potential.e0),
         coordinates=coordinates,
-        core=core,
+        core="IP Glue" if glue else "",
         glue=glue,
         gapkit=_own_file(model) if along else b"",
     )
@@ -294,6 +296,18 @@ def _kind(kernel: Kernel, d: int) -> tuple[str, float | None, float, float]:
         f"QUIP has no kernel {kernel!r}. It knows DotProduct, RBF, PiecewisePolynomial with the dimension of the descriptor, "
         "and the latter two plus a Constant."
     )
+
+
+def _tabulated(zbl: ZBL) -> Glue:
+    """A repulsion as tables: cubic splines, spaced in proportion to r, miss 1e-11 of the energy and 1e-8 of the force."""
+    pairs, core = {}, Repulsion.from_radii(zbl)
+    for name, outer in zbl.r_outer.items():
+        inner = zbl.r_inner[name]  # where the switch begins, third derivatives jump: a knot
+        r = np.concatenate([np.geomspace(_CLOSEST, inner, _KNOTS)[:-1], np.geomspace(inner, outer, _KNOTS)])
+        z1, z2 = (chemical_symbols.index(symbol) for symbol in name.split("-"))
+        value, slope = np.array([core.of_pair(z1, z2, x) for x in r]).T
+        pairs[name] = {"r": r.tolist(), "energy": value.tolist(), "slopes": [float(slope[0]), 0.0]}
+    return Glue(pairs)
 
 
 def _glue(glue: Glue) -> dict[tuple[int, int], GluePair]:

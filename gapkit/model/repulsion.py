@@ -174,6 +174,13 @@ class Repulsion:
         """Distance (Å) from which on nothing is repelled."""
         return float(self.constants[:, :, 3].max())
 
+    def of_pair(self, z1: int, z2: int, r: float) -> tuple[float, float]:
+        """Energy (eV) and slope (eV/Å) of one pair of atoms at distance ``r`` (Å)."""
+        from .._device.repulsion import switched_zbl  # imports Numba
+
+        value, slope = switched_zbl(r, *self.constants[self.species_index[z1], self.species_index[z2]])
+        return float(value), float(slope)
+
     def add_to(self, neighbors: NeighborList, energies: Array, gradient: Array | None) -> None:
         """Add the energy of each atom and the derivative with respect to each pair vector.
 

@@ -75,5 +75,5 @@ def test_noise_follows_the_forces(frames):
 
 
 def test_unknown_recipe(frames):
-    with pytest.raises(ValueError, match="`recipe` must be one of 'soap', 'universal', 'bodies', 'acsf'; got 'mace'"):
+    with pytest.raises(ValueError, match="`recipe` must be one of 'soap', 'universal', 'bodies', 'acsf', 'quip'; got 'mace'"):
         automatic_terms(frames, "mace")

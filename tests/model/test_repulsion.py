@@ -79,7 +79,7 @@ def test_energies_forces_and_stress_of_structures(alloy, pbc):
     """As the whole model says: with the repulsion minus without, against the plain sum and its finite differences."""
     model = soap_model(baseline=ZBL(RADII, INNER)).fit(alloy)
     bare = soap_model(baseline=ZBL(RADII, INNER)).fit(alloy)
-    bare.potential_ = dataclasses.replace(model.potential_, repulsion=None)
+    bare.potential_ = dataclasses.replace(model.potential_, core=None)
     inner, outer = model.baseline_.r_inner, model.baseline_.r_outer
     for seed in (3, 4):
         atoms = copper_gold(seed, pbc)
@@ -223,7 +223,7 @@ def test_two_silicon_atoms_repel_at_any_short_distance(automatic, make):
         assert p.forces[0] @ along < 0
     assert predictions[0].energy > 1000  # eV
     without = copy.copy(automatic)
-    without.potential_ = dataclasses.replace(automatic.potential_, repulsion=None)
+    without.potential_ = dataclasses.replace(automatic.potential_, core=None)
     assert without.predict([make(0.3)])[0] < 10  # what the Gaussian process alone says of it
 
 
