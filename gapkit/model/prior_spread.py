@@ -54,11 +54,10 @@ class PriorSpread:
             members = np.flatnonzero(features.groups == group)
             if left_open is None or len(members) == 0:
                 continue
-            x = term.seen(group, features.values[members])
             kernel = kernels.get(group)
             if kernel is None:
-                kernel = term.kernel(x, term.seen(group, term.points[group]))
-            prior = left_open.prior(x)
+                kernel = term.kernel(term.seen(group, features.values[members]), term.seen(group, term.points[group]))
+            prior, _ = left_open.prior(features.values[members])
             variance = prior - left_open.known(kernel)
             for atoms in features.owners[members].T:
                 np.add.at(self.prior, atoms, share[members] * prior)

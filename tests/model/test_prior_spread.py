@@ -27,7 +27,9 @@ from gapkit import (
 )
 from gapkit.exceptions import NumericalWarning
 from gapkit.gp.environment_variance import REGULARISATION
+from gapkit.gp.sparse_term import SparseTerm
 from gapkit.kernels import Kernel
+from gapkit.model.potential import Potential
 from gapkit.model.prediction import predict
 from gapkit.model.prior_spread import prior_variance_gradient
 from gapkit.neighbors import NeighborList
@@ -178,22 +180,26 @@ def odd(alloy):
     return GAPRegressor(terms, random_state=0).fit(alloy)
 
 
-@pytest.mark.parametrize("pbc", CELLS)
-def test_the_gradient_equals_differences(odd, pbc):
-    """Fourth order, step 1e-3 Å; 1e-7 of the largest component is the noise of the differences."""
-    atoms = copper_gold(50, pbc)
+def differences(model: GAPRegressor, atoms: Atoms) -> np.ndarray:
+    """Of the sum of the variances, of fourth order, step 1e-3 Å."""
 
-    def moved(i, c, step):
+    def moved(i: int, c: int, step: float) -> float:
         copy = atoms.copy()
         copy.positions[i, c] += step
-        return np.sum(odd.evaluate([copy], uncertainty="prior")[0].energies_std ** 2)
+        return np.sum(model.evaluate([copy], uncertainty="prior")[0].energies_std ** 2)
 
-    expected = np.array(
-        [
-            [(8 * (moved(i, c, 1e-3) - moved(i, c, -1e-3)) - moved(i, c, 2e-3) + moved(i, c, -2e-3)) / 12e-3 for c in range(3)]
-            for i in range(len(atoms))
-        ]
-    )
+    result = np.zeros((len(atoms), 3))
+    for i, c in np.ndindex(result.shape):
+        near, far = (moved(i, c, step) - moved(i, c, -step) for step in (1e-3, 2e-3))
+        result[i, c] = (8 * near - far) / 12e-3
+    return result
+
+
+@pytest.mark.parametrize("pbc", CELLS)
+def test_the_gradient_equals_differences(odd, pbc):
+    """1e-7 of the largest component is the noise of the differences."""
+    atoms = copper_gold(50, pbc)
+    expected = differences(odd, atoms)
     assert np.abs(expected).max() > 1e-3
     gradient = prior_variance_gradient(odd, atoms)
     assert_allclose(gradient, expected, rtol=0, atol=1e-7 * np.abs(expected).max())
@@ -282,3 +288,30 @@ def test_points_that_rounding_makes_dependent_are_left_out_aloud():
         (p,) = predict(twice, NeighborList.from_atoms(frames[:1], 4.0), uncertainty="prior")
     (q,) = model.evaluate(frames[:1], uncertainty="prior")
     assert_allclose(p.energies_std, q.energies_std, rtol=0, atol=1e-1)  # of 1e6: rounding of the variances, 1e-4 eV²
+
+
+@pytest.mark.parametrize("order", [3, 4])
+def test_kernels_that_are_sums_over_permutations(order):
+    """QUIP's distance_Nb: one sparse point for all its images; 1e-12 eV² of 1e-4 to 1e-3, differences as above."""
+    clusters = pytest.importorskip("gapkit.descriptors.distance_nb", reason="needs DistanceNb")
+    descriptor = clusters.DistanceNb(3.0, order=order, cutoff_width=0.8, theta=0.6)
+    atoms = silicon(80, (True, True, True))[:5]
+    found = list(bodies.clusters(atoms, 3.0, 0.8, order))
+    chosen = np.random.default_rng(0).permutation(len(found))[:6]
+    distances = np.array([found[k][1] + 0.05 for k in chosen])
+    cutoffs = np.linspace(0.3, 1.0, len(chosen))
+    points, weights = clusters.expanded_points(distances, cutoffs, 0.6, clusters.distance_permutations(order))
+    term = SparseTerm(descriptor.fit([atoms]), RBF(1.0), 0.3, [points], [weights], None, [], [])
+    model = GAPRegressor([Term(TwoBody(3.0), RBF(1.0))])
+    model.potential_ = Potential([term], {14: 0.0}, [[np.zeros(len(points))]], None)
+    model.baseline_ = model.calibration_ = None
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> float:
+        return 0.09 * bodies.cluster_kernel(a, b, order, 0.6)
+
+    expected = local_variances(len(atoms), [e[1:] for e in found], kernel, distances, cutoffs)
+    (p,) = model.evaluate([atoms], uncertainty="prior")
+    assert expected.min() > 1e-4
+    assert_allclose(p.energies_std**2, expected, rtol=0, atol=1e-12)
+    gradient = differences(model, atoms)
+    assert_allclose(prior_variance_gradient(model, atoms), gradient, rtol=0, atol=1e-7 * np.abs(gradient).max())
