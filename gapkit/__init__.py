@@ -18,7 +18,7 @@ Units are eV, Å, eV/Å and eV/Å³ everywhere, with ASE's signs and Voigt order
 
 from ._version import __version__
 from .calculator import GAPCalculator
-from .descriptors import ACSF, SOAP, DScribe, QuipBasis, ThreeBody, TwoBody
+from .descriptors import ACSF, SOAP, DScribe, QuipBasis, ThreeBody, TurboBasis, TwoBody
 from .gp import Noise, SparseGPR
 from .kernels import RBF, Constant, DotProduct, Matern, PiecewisePolynomial
 from .model import ZBL, Baseline, GAPRegressor, Prediction, Term, load
@@ -42,6 +42,7 @@ __all__ = [
     "SparseGPR",
     "Term",
     "ThreeBody",
+    "TurboBasis",
     "TwoBody",
     "__version__",
     "load",

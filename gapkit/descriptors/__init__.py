@@ -6,6 +6,7 @@ from .dscribe_adapter import DScribe, dscribe_from_plain, dscribe_to_plain
 from .quip_basis import QuipBasis
 from .soap import SOAP
 from .three_body import ThreeBody
+from .turbo_basis import TurboBasis
 from .two_body import TwoBody
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Features",
     "QuipBasis",
     "ThreeBody",
+    "TurboBasis",
     "TwoBody",
     "dscribe_from_plain",
     "dscribe_to_plain",

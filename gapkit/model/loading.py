@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from .._version import __version__
-from ..descriptors import DESCRIPTORS, Descriptor, DScribe, QuipBasis, dscribe_from_plain, dscribe_to_plain
+from ..descriptors import DESCRIPTORS, Descriptor, DScribe, QuipBasis, TurboBasis, dscribe_from_plain, dscribe_to_plain
 from ..exceptions import ModelFormatError
 from ..gp.calibration import Calibration
 from ..gp.observations import Noise
@@ -197,7 +197,7 @@ def _classes() -> dict[str, type]:
     """Every class that a file may name."""
     from .regressor import GAPRegressor
 
-    own = (QuipBasis, Term, Noise, ZBL, Glue, GAPRegressor)
+    own = (QuipBasis, TurboBasis, Term, Noise, ZBL, Glue, GAPRegressor)
     return {**DESCRIPTORS, **KERNELS, **{cls.__name__: cls for cls in own}}
 
 
