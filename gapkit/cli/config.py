@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from ..descriptors import DESCRIPTORS, DScribe, QuipBasis, ThreeBody, TwoBody
+from ..descriptors import DESCRIPTORS, DScribe, QuipBasis, ThreeBody, TurboBasis, TwoBody
 from ..exceptions import ConfigError
 from ..gp import Noise
 from ..kernels import KERNELS, Constant, Kernel, Product, Sum
@@ -32,6 +32,7 @@ Config = dict[str, Any]
 
 _KERNEL_OF_PARAMETER = {"zeta": "dot_product", "length_scale": "rbf"}  # without the key "kernel"
 _TERM_PARAMETERS = ("delta", "n_sparse", "selection", "scale")
+_FOREIGN_BASES: dict[str, type[QuipBasis | TurboBasis]] = {"quip": QuipBasis, "turbo": TurboBasis}
 _TOP = ("noise", "e0", "baseline", "approximation", "optimize", "random_state", "labels")
 _LABEL_KINDS = ("energy", "forces", "stress")
 
@@ -265,7 +266,7 @@ def _term(name: str, block: Mapping[str, Any]) -> Term:
             raise ConfigError(_unknown(f"key in block {name!r}", key, known))
     kernel: Kernel = kernel_class(**{key: values.pop(key) for key in of_kernel if key in values})
     if isinstance(values.get("rbf"), Mapping):
-        values["rbf"] = _quip_basis(values["rbf"], name)
+        values["rbf"] = _foreign_basis(values["rbf"], name)
     of_term = {key: values.pop(key) for key in _TERM_PARAMETERS if key in values}
     term = Term(descriptor_class(**values), kernel, **of_term)
     term.check_parameters()
@@ -307,8 +308,9 @@ def _plain_selection(selection: Any) -> Any:
 
 def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
     """Parameters as YAML holds them."""
+    types = {basis: {"type": name} for name, basis in _FOREIGN_BASES.items()}
     return {
-        key: {"type": "quip"} | value.get_params(deep=False) if isinstance(value, QuipBasis) else value
+        key: types[type(value)] | value.get_params(deep=False) if type(value) in types else value
         for key, value in parameters.items()
     }
 
@@ -321,15 +323,17 @@ def _without_defaults(block: Config, descriptor: type) -> Config:
     return {key: value for key, value in block.items() if key not in standard or standard[key] != value}
 
 
-def _quip_basis(block: Mapping[str, Any], name: str) -> QuipBasis:
+def _foreign_basis(block: Mapping[str, Any], name: str) -> QuipBasis | TurboBasis:
     """``rbf: {type: quip, central_weight: 0.5}``."""
-    known = _parameters(QuipBasis)
+    kind = _FOREIGN_BASES.get(str(block.get("type")))
+    if kind is None:
+        types = " or ".join(f"{{type: {known}, ...}}" for known in _FOREIGN_BASES)
+        raise ConfigError(f"`rbf` of block {name!r} must be gto, polynomial, {types}; got {dict(block)!r}.")
+    known = _parameters(kind)
     for key in block:
         if key not in (*known, "type"):
             raise ConfigError(_unknown(f"key of rbf in block {name!r}", key, known))
-    if block.get("type") != "quip":
-        raise ConfigError(f"`rbf` of block {name!r} must be gto, polynomial or {{type: quip, ...}}; got {dict(block)!r}.")
-    return QuipBasis(**{key: value for key, value in block.items() if key != "type"})
+    return kind(**{key: value for key, value in block.items() if key != "type"})
 
 
 def _noise(block: Any, name: str) -> Noise:
