@@ -105,7 +105,7 @@ def _without_calculator(model: GAPRegressor) -> GAPRegressor:
     return explicit.set_params(baseline=None) if isinstance(explicit.baseline, Baseline) else explicit
 
 
-def load(path: str | Path, baseline: Any = None) -> GAPRegressor:
+def load(path: str | Path, baseline: Any = None, *, use_central_weight: bool = False) -> GAPRegressor:
     """Read a fitted model: of gapkit, whose predictions are those of the model that was saved, bit for bit; or of QUIP.
 
     Parameters
@@ -117,6 +117,9 @@ def load(path: str | Path, baseline: Any = None) -> GAPRegressor:
         The calculator that the model was fitted on top of, made again by you; needed if there is one, and verified: it must
         give the energies of a few training structures that are in the file, to 1e-4 eV/atom.  For a file of QUIP whose core
         potential gapkit does not know: a calculator that stands for it, which cannot be verified.
+    use_central_weight : bool, default False
+        For soap_turbo in a file of QUIP: whether central_weight means what it says.  The released QUIP (0.10.3) takes 1 for it
+        unless there are several species and it is a list, and files do not tell with which QUIP they were fitted.
 
     Returns
     -------
@@ -133,7 +136,7 @@ def load(path: str | Path, baseline: Any = None) -> GAPRegressor:
 
     with open(path, "rb") as file:
         if file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-            return from_quip(read_quip(path), str(path), baseline)
+            return from_quip(read_quip(path), Path(path), baseline, use_central_weight=use_central_weight)
     document, arrays = read_archive(path)
     try:
         model = _decode(document["parameters"])

@@ -95,17 +95,19 @@ class _Combined:
         )
 
 
-def from_quip(quip: QuipModel, name: str, baseline: Any = None) -> GAPRegressor:
+def from_quip(quip: QuipModel, path: Path, baseline: Any = None, *, use_central_weight: bool = False) -> GAPRegressor:
     """Return a fitted estimator that predicts what QUIP predicts.
 
     Parameters
     ----------
     quip : QuipModel
         From `gapkit.interop.quip_xml.read_quip`.
-    name : str
-        Of the file, for messages.
+    path : Path
+        The file: for messages, and for files that descriptors name.
     baseline : Baseline or ase calculator, optional
         In place of the potential under the Gaussian processes; needed if that is not a Glue.
+    use_central_weight : bool, default False
+        See `gapkit.load`.
 
     Returns
     -------
@@ -120,11 +122,12 @@ def from_quip(quip: QuipModel, name: str, baseline: Any = None) -> GAPRegressor:
     """
     from .regressor import GAPRegressor
 
+    name = str(path)
     if quip.gapkit:
         return _written_along(quip, name)
     species = _species(quip)
     under = _core(quip, species, name, baseline)
-    combined = _combined(quip, species, name)
+    combined = _combined(quip, species, path, use_central_weight)
     sparse: list[SparseTerm] = []
     for one in combined:
         sparse.append(one.sparse_term(sum(term.n_points for term in sparse)))
@@ -182,13 +185,14 @@ def _core(quip: QuipModel, species: list[int], name: str, baseline: Any) -> Base
     return Glue(pairs).explicit()
 
 
-def _combined(quip: QuipModel, species: list[int], name: str) -> list[_Combined]:
+def _combined(quip: QuipModel, species: list[int], path: Path, use_central_weight: bool) -> list[_Combined]:
     """Coordinates by descriptor and kernel; coordinates about the same environments are terms of their own."""
     result: list[_Combined] = []
+    name, folder = str(path), path.parent
     for number, one in enumerate(quip.coordinates, 1):
         if len(one.permutations) > 1:
             raise ModelFormatError(f"{name}: descriptor {number} has permutations, which {one.descriptor!r} should not have.")
-        read = read_descriptor(one.descriptor, quip.gap_version)
+        read = read_descriptor(one.descriptor, quip.gap_version, folder, use_central_weight=use_central_weight)
         read.descriptor.species_ = list(species)
         d = one.points.shape[1]
         if d != read.descriptor.n_features:
