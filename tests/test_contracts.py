@@ -5,7 +5,7 @@ from __future__ import annotations
 import dscribe.descriptors as dscribe
 import pytest
 
-from gapkit.descriptors import ACSF, DESCRIPTORS, SOAP, DScribe, QuipBasis, ThreeBody, TurboBasis, TwoBody
+from gapkit.descriptors import ACSF, DESCRIPTORS, SOAP, DistanceNb, DScribe, QuipBasis, ThreeBody, TurboBasis, TwoBody
 from gapkit.kernels import KERNELS, RBF, Constant, DotProduct, Kernel, Matern, PiecewisePolynomial
 from gapkit.kernels.base import _Pair
 from gapkit.testing import check_descriptor, check_kernel
@@ -29,7 +29,10 @@ DESCRIPTOR_CASES = [
     DScribe(dscribe.SOAP(r_cut=3.0, n_max=3, l_max=2, sigma=0.4, species=["Na", "Cl"])),
     TwoBody(5.0),
     TwoBody(3.0, cutoff_width=3.0),
+    TwoBody(4.0, exponents=(-1, 2), tail_exponent=2, tail_range=0.5),
     ThreeBody(3.8),
+    DistanceNb(4.5, theta=1.5),
+    DistanceNb(4.1, order=4, theta=2.0, cutoff_width=0.6),
 ]
 KERNEL_CASES: list[Kernel] = [
     DotProduct(1),

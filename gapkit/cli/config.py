@@ -267,6 +267,8 @@ def _term(name: str, block: Mapping[str, Any]) -> Term:
     kernel: Kernel = kernel_class(**{key: values.pop(key) for key in of_kernel if key in values})
     if isinstance(values.get("rbf"), Mapping):
         values["rbf"] = _foreign_basis(values["rbf"], name)
+    if isinstance(values.get("exponents"), list):
+        values["exponents"] = tuple(values["exponents"])  # YAML has none
     of_term = {key: values.pop(key) for key in _TERM_PARAMETERS if key in values}
     term = Term(descriptor_class(**values), kernel, **of_term)
     term.check_parameters()

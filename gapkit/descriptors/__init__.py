@@ -2,6 +2,7 @@
 
 from .acsf import ACSF
 from .base import DESCRIPTORS, Descriptor, Features
+from .distance_nb import DistanceNb, contracted_points, distance_permutations, expanded_points
 from .dscribe_adapter import DScribe, dscribe_from_plain, dscribe_to_plain
 from .quip_basis import QuipBasis
 from .soap import SOAP
@@ -15,11 +16,15 @@ __all__ = [
     "SOAP",
     "DScribe",
     "Descriptor",
+    "DistanceNb",
     "Features",
     "QuipBasis",
     "ThreeBody",
     "TurboBasis",
     "TwoBody",
+    "contracted_points",
+    "distance_permutations",
     "dscribe_from_plain",
     "dscribe_to_plain",
+    "expanded_points",
 ]

@@ -29,7 +29,6 @@ Selection = list[str | NDArray[np.int64]]
 
 CHUNK_ATOMS = 256  # rows of a chunk: at most about 3 * CHUNK_ATOMS force components are held at a time
 _POOL = 20  # candidates kept per sparse point
-_SMALLEST_WEIGHT = 0.01  # environments closer to the cutoff are no sparse points
 _SMALLEST_SCALE = 1e-8  # of a feature that does not vary, as in QUIP
 
 
@@ -206,11 +205,11 @@ def _sample(
         neighbors = NeighborList.from_atoms(chunk, descriptor.neighbor_range, first_frame=start)
         features = descriptor.compute(neighbors)
         rank = rng.random(len(features.values))
-        weights = features.weights_or_ones
-        rows = np.column_stack([features.values, weights])
+        candidates = descriptor.may_be_sparse(features)
+        rows = np.column_stack([features.values, features.weights_or_ones])
         for group, pool in enumerate(pools):
             own = np.flatnonzero(features.groups == group)
-            members = own[weights[own] >= _SMALLEST_WEIGHT]
+            members = own[candidates[own]]
             pool.add(rows[members], rank[members])
             if by_group:
                 pool.take(rows[own], counted[group] + np.arange(len(own)), int(counted[group]) + len(own))
@@ -370,8 +369,8 @@ def _environments(descriptor: Descriptor, frames: Sequence[Atoms]) -> list[tuple
     found: list[list[tuple[Array, Array]]] = [[] for _ in descriptor.group_names_]
     for start, chunk in chunks_of_frames(frames):
         features = descriptor.compute(NeighborList.from_atoms(chunk, descriptor.neighbor_range, first_frame=start))
-        weights = features.weights_or_ones
+        weights, candidates = features.weights_or_ones, descriptor.may_be_sparse(features)
         for group, parts in enumerate(found):
-            members = (features.groups == group) & (weights >= _SMALLEST_WEIGHT)
+            members = (features.groups == group) & candidates
             parts.append((features.values[members], weights[members]))
     return [(np.concatenate([v for v, _ in parts]), np.concatenate([w for _, w in parts])) for parts in found]

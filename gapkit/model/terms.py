@@ -79,6 +79,10 @@ class Term(BaseEstimator):  # type: ignore[misc]
         if not isinstance(self.kernel, Kernel):
             raise TypeError(describe("kernel", "a gapkit kernel such as DotProduct(zeta=4)", self.kernel))
         self.descriptor.check_parameters()
+        if self.descriptor.predict_only:
+            raise ValueError(
+                describe("descriptor", "one that models can be fitted with", self.descriptor, "It only runs models of QUIP.")
+            )
         if getattr(self.descriptor, "average", "off") != "off":
             raise ValueError(
                 describe(
