@@ -13,10 +13,11 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from ..descriptors import Descriptor
+from ..descriptors import Descriptor, DistanceNb
 from ..exceptions import BaselineError, ModelFormatError
 from ..gp.observations import Noise
 from ..gp.sparse_term import SparseTerm
+from ..interop.quip_bodies import contracted_coordinate, expanded_coordinate
 from ..interop.quip_descriptors import read_descriptor, species_of_text, write_descriptor
 from ..interop.quip_records import GluePair, QuipCoordinate, QuipModel
 from ..interop.quip_writer import GAP_VERSION
@@ -190,9 +191,7 @@ def _combined(quip: QuipModel, species: list[int], path: Path, use_central_weigh
     result: list[_Combined] = []
     name, folder = str(path), path.parent
     for number, one in enumerate(quip.coordinates, 1):
-        if len(one.permutations) > 1:
-            raise ModelFormatError(f"{name}: descriptor {number} has permutations, which {one.descriptor!r} should not have.")
-        read = read_descriptor(one.descriptor, quip.gap_version, folder, use_central_weight=use_central_weight)
+        read = read_descriptor(one.descriptor, quip.gap_version, folder, theta=one.theta, use_central_weight=use_central_weight)
         read.descriptor.species_ = list(species)
         d = one.points.shape[1]
         if d != read.descriptor.n_features:
@@ -200,6 +199,10 @@ def _combined(quip: QuipModel, species: list[int], path: Path, use_central_weigh
                 f"{name}: descriptor {number} must have {read.descriptor.n_features} dimensions; got {d}. Its text is "
                 f"{one.descriptor!r}."
             )
+        if isinstance(read.descriptor, DistanceNb):
+            one = expanded_coordinate(one, read.descriptor)
+        elif len(np.unique(one.permutations, axis=0)) > 1:
+            raise ModelFormatError(f"{name}: descriptor {number} has permutations, which {one.descriptor!r} should not have.")
         new = _Combined(read.descriptor, _kernel(one, d), one.delta)
         groups = read.groups()
         place = next((c for c in result if c.is_like(new) and not set(groups) & set(c.members)), new)
@@ -269,7 +272,7 @@ def _coordinate(term: SparseTerm, group: int, coefficients: Array) -> QuipCoordi
     scale = np.ones(d) if term.scales is None else term.scales[group]
     if kind == "dot_product" and term.scales is not None:
         raise ValueError("QUIP does not divide features before a scalar product; got a `scale` with DotProduct. Leave it out.")
-    return QuipCoordinate(
+    result = QuipCoordinate(
         descriptor=write_descriptor(term.descriptor, group),
         kernel=kind,
         delta=float(term.delta),
@@ -281,6 +284,7 @@ def _coordinate(term: SparseTerm, group: int, coefficients: Array) -> QuipCoordi
         cutoffs=term.weights[group],
         alpha=coefficients / term.delta**2,
     )
+    return contracted_coordinate(result, term.descriptor) if isinstance(term.descriptor, DistanceNb) else result
 
 
 def _kind(kernel: Kernel, d: int) -> tuple[str, float | None, float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,14 @@ from ase.calculators.lj import LennardJones
 from ase.stress import voigt_6_to_full_3x3_stress
 from numpy.testing import assert_allclose
 
-from gapkit import RBF
+from gapkit import RBF, GAPRegressor, load
 from gapkit.descriptors import DistanceNb, TwoBody, contracted_points, distance_permutations, expanded_points
-from gapkit.gp.sparse_term import SparseTerm
 from gapkit.interop.arguments import parse_arguments
-from gapkit.interop.quip_bodies import cluster_numbers, distance_nb, expanded_coordinate, matching_groups
+from gapkit.interop.quip_bodies import distance_nb
+from gapkit.interop.quip_descriptors import species_of_text
+from gapkit.interop.quip_writer import write_quip
 from gapkit.interop.quip_xml import read_quip
-from gapkit.model.potential import Potential
-from gapkit.model.prediction import predict
+from gapkit.model.quip import from_quip, to_quip
 from gapkit.neighbors import NeighborList
 from gapkit.testing import check_descriptor
 from tests.conftest import copper_gold
@@ -98,30 +99,6 @@ def training(species: str) -> list[Atoms]:
     return frames
 
 
-def potential_of(path: Path, species: list[int]) -> tuple[Potential, float]:
-    """The model here, and the sum of its coefficients."""
-    quip = read_quip(path)
-    terms, coefficients = [], []
-    for one in quip.coordinates:
-        options = parse_arguments(one.descriptor)
-        descriptor = distance_nb(options, one.theta, quip.gap_version)
-        descriptor.species_ = species
-        scales = None
-        if isinstance(descriptor, DistanceNb):
-            one = expanded_coordinate(one, descriptor)
-        else:
-            scales = [one.theta] * len(descriptor.group_names_)
-        (group,) = matching_groups(descriptor, cluster_numbers(options))
-        points, weights, alphas = (
-            [values if g == group else values[:0] for g in range(len(descriptor.group_names_))]
-            for values in (one.points, one.cutoffs, one.alpha * one.delta**2)
-        )
-        terms.append(SparseTerm(descriptor, RBF(1.0), one.delta, points, weights, scales, [], []))
-        coefficients.append(alphas)
-    total = sum(np.abs(one.alpha).sum() for one in quip.coordinates)
-    return Potential(terms, quip.e0, coefficients, None), total
-
-
 COMMON = " compact_clusters=T covariance_type=ard_se delta=0.5 cutoff_transition_width=0.7"
 MODELS = {
     "order 2": ("distance_Nb order=2 cutoff=3.6 n_sparse=12 sparse_method=uniform theta_uniform=0.8", "Si"),
@@ -145,17 +122,39 @@ def models(tmp_path_factory):
     return of
 
 
+def structures(species: str) -> list[Atoms]:
+    mixed = frame(53)
+    mixed.symbols[[1, 6]] = "Ge"  # clusters of like atoms are defined among others, too
+    return [frame(50, species), frame(51, species, pbc=(True, True, False)), frame(52, species).repeat((2, 1, 1)), mixed]
+
+
+NOTHING = {  # one sparse point of a pair, without energy
+    "kernel": "ard_se",
+    "theta": np.ones(1),
+    "permutations": np.array([[0]]),
+    "points": np.ones((1, 1)),
+    "cutoffs": np.ones(1),
+    "alpha": np.zeros(1),
+}
+
+
+def load_with(path: Path, species: list[int]) -> GAPRegressor:
+    """The model, which may also see species that it has no clusters of."""
+    quip = read_quip(path)
+    own = {z for one in quip.coordinates for z in species_of_text(one.descriptor)}
+    others = [f"distance_2b cutoff=1.0 Z1={z} Z2={z}" for z in sorted({*species} - own)]
+    silent = [replace(quip.coordinates[0], descriptor=text, **NOTHING) for text in others]
+    return from_quip(replace(quip, coordinates=[*quip.coordinates, *silent]), path)
+
+
 @needs_quippy
 @pytest.mark.parametrize("name", MODELS)
 def test_models_of_gap_fit_equal_quip(name, models):
     path, species = models(name), MODELS[name][1]
-    potential, total = potential_of(path, [14, 32])
-    mixed = frame(53)
-    mixed.symbols[[1, 6]] = "Ge"  # clusters of like atoms are defined among others, too
-    frames = [frame(50, species), frame(51, species, pbc=(True, True, False)), frame(52, species).repeat((2, 1, 1)), mixed]
+    model, frames = load_with(path, [14, 32]), structures(species)
+    total = sum(np.abs(one.alpha).sum() for one in read_quip(path).coordinates)
     tolerance = max(1e-10, 1e-15 * total)  # rounding of the coefficients, in a local energy; totals are sums of them
-    for atoms, theirs in zip(frames, quippy(path, frames), strict=True):
-        ours = predict(potential, NeighborList.from_atoms([atoms], potential.neighbor_range))[0]
+    for atoms, ours, theirs in zip(frames, model.evaluate(frames), quippy(path, frames), strict=True):
         assert_allclose(ours.energy, theirs.energy, rtol=0, atol=tolerance * len(atoms))
         assert_allclose(ours.energies, theirs.energies, rtol=0, atol=tolerance)
         assert np.abs(ours.forces).max() > 0.1
@@ -166,14 +165,29 @@ def test_models_of_gap_fit_equal_quip(name, models):
 
 @needs_quippy
 @pytest.mark.parametrize("name", ["order 3", "order 4"])
+def test_models_are_written_back(name, models, tmp_path):
+    """As QUIP's XML and as a file of gapkit."""
+    model, frames = load(models(name)), structures("Si")[:2]
+    write_quip(to_quip(model), tmp_path / "again.xml")
+    model.save(tmp_path / "model.gap")
+    expected = model.evaluate(frames)
+    total = sum(np.abs(one.alpha).sum() for one in read_quip(models(name)).coordinates)
+    for ours, theirs, atoms in zip(expected, quippy(tmp_path / "again.xml", frames), frames, strict=True):
+        assert_allclose(theirs.energy, ours.energy, rtol=0, atol=max(1e-10, 1e-15 * total) * len(atoms))
+    for ours, again in zip(expected, load(tmp_path / "model.gap").evaluate(frames), strict=True):
+        assert ours.energy == again.energy
+
+
+@needs_quippy
+@pytest.mark.parametrize("name", ["order 3", "order 4"])
 def test_forces_and_stress_are_derivatives(name, models):
-    potential, _ = potential_of(models(name), [14])
+    model = load(models(name))
     atoms, step = frame(60, pbc=(True, True, False)), 1e-4
 
     def energy(moved: Atoms) -> float:
-        return predict(potential, NeighborList.from_atoms([moved], potential.neighbor_range))[0].energy
+        return model.evaluate([moved], forces=False, stress=False)[0].energy
 
-    result = predict(potential, NeighborList.from_atoms([atoms], potential.neighbor_range))[0]
+    result = model.evaluate([atoms])[0]
     for atom, axis in ((0, 0), (5, 2)):
         plus, minus = atoms.copy(), atoms.copy()
         plus.positions[atom, axis] += step
