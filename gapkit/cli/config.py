@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from ..descriptors import DESCRIPTORS, DScribe, QuipBasis, ThreeBody, TurboBasis, TwoBody
@@ -33,7 +34,7 @@ Config = dict[str, Any]
 _KERNEL_OF_PARAMETER = {"zeta": "dot_product", "length_scale": "rbf"}  # without the key "kernel"
 _TERM_PARAMETERS = ("delta", "n_sparse", "selection", "scale")
 _FOREIGN_BASES: dict[str, type[QuipBasis | TurboBasis]] = {"quip": QuipBasis, "turbo": TurboBasis}
-_TOP = ("noise", "e0", "baseline", "approximation", "optimize", "random_state", "labels")
+_TOP = ("noise", "e0", "baseline", "approximation", "optimize", "jitter", "random_state", "labels")
 _LABEL_KINDS = ("energy", "forces", "stress")
 
 
@@ -143,6 +144,7 @@ def model_from_config(config: Mapping[str, Any], *, verbose: int = 0) -> GAPRegr
         baseline=_baseline(config.get("baseline")),
         approximation=config.get("approximation", "dtc"),
         optimize=_searches(config.get("optimize")),
+        jitter=config.get("jitter", 0.0),
         random_state=seed,
         verbose=verbose,
     )
@@ -191,7 +193,7 @@ def config_of(model: GAPRegressor, *, defaults: bool = True) -> Config:
         n = term.n_sparse
         block.update(delta=term.delta, n_sparse=dict(n) if isinstance(n, Mapping) else n)
         block["selection"] = _plain_selection(term.selection)
-        block["scale"] = term.scale if term.scale is None or isinstance(term.scale, str) else [float(s) for s in term.scale]
+        block["scale"] = _plain_scale(term.scale)
         config[name] = block if defaults else _without_defaults(block, type(term.descriptor))
     noise: Noise = getattr(model, "noise_", None) or model.noise or Noise()
     config["noise"] = {k: v for k, v in noise.get_params(deep=False).items() if k != "per_config_type"}
@@ -209,6 +211,8 @@ def config_of(model: GAPRegressor, *, defaults: bool = True) -> Config:
         config["approximation"] = model.approximation
     if model.optimize:
         config["optimize"] = list(model.optimize)
+    if model.jitter:
+        config["jitter"] = model.jitter
     config["random_state"] = model.random_state
     return config
 
@@ -305,7 +309,16 @@ def _plain_selection(selection: Any) -> Any:
     """Methods and lists of indices as YAML holds them."""
     if isinstance(selection, Mapping):
         return {group: _plain_selection(chosen) for group, chosen in selection.items()}
+    if np.ndim(selection) == 2:
+        return f"{len(selection)} given points: an array, for Python only"
     return selection if isinstance(selection, str) else [int(k) for k in selection]
+
+
+def _plain_scale(scale: Any) -> Any:
+    """Names and numbers as YAML holds them."""
+    if isinstance(scale, Mapping):
+        return {group: _plain_scale(of_group) for group, of_group in scale.items()}
+    return scale if scale is None or isinstance(scale, str) else [float(s) for s in np.atleast_1d(scale)]
 
 
 def _plain(parameters: dict[str, Any]) -> dict[str, Any]:

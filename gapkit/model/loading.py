@@ -71,7 +71,7 @@ def save(model: GAPRegressor, path: str | Path, *, posterior: bool = True) -> No
     document = {
         "gapkit": __version__,
         "units": {"energy": "eV", "length": "Å", "forces": "eV/Å", "stress": "eV/Å³"},
-        "parameters": _encode(_without_calculator(model)),
+        "parameters": _encode(_without_calculator(model), arrays),
         "terms": terms,
         "e0": {chemical_symbols[z]: energy for z, energy in potential.e0.items()},
         "e0_source": model.e0_source_,
@@ -139,7 +139,7 @@ def load(path: str | Path, baseline: Any = None, *, use_central_weight: bool = F
             return from_quip(read_quip(path), Path(path), baseline, use_central_weight=use_central_weight)
     document, arrays = read_archive(path)
     try:
-        model = _decode(document["parameters"])
+        model = _decode(document["parameters"], arrays)
         if not isinstance(model, GAPRegressor):
             raise ModelFormatError(f"{path} must hold a GAPRegressor; got {type(model).__name__}.")
         terms, coefficients = [], []
@@ -159,7 +159,9 @@ def load(path: str | Path, baseline: Any = None, *, use_central_weight: bool = F
                 columns.append(slice(column, column + n))
                 column += n
             kernel, delta = _decode(entry["kernel"]), float(entry["delta"])
-            terms.append(SparseTerm(descriptor, kernel, delta, points, weights, scales or None, factors, columns))
+            terms.append(
+                SparseTerm(descriptor, kernel, delta, points, weights, scales or None, factors, columns, float(model.jitter))
+            )
             coefficients.append(alphas)
         posterior, model.factors_ = None, {}
         if with_posterior:
@@ -208,20 +210,24 @@ def _encode_parts(sparse: SparseTerm) -> dict[str, Any]:
     return {"descriptor": _encode(sparse.descriptor), "kernel": _encode(sparse.kernel)}
 
 
-def _encode(value: Any) -> Any:
-    """Parameters as JSON: objects become {"class": name, "params": {...}}."""
+def _encode(value: Any, arrays: dict[str, Array] | None = None) -> Any:
+    """Parameters as JSON: objects become {"class": name, "params": {...}}; matrices are put among ``arrays``, if given."""
     if isinstance(value, DScribe):
         options = {"normalize": value.normalize, "reach": value.reach}
         return {"dscribe": _encode(dscribe_to_plain(value.descriptor)), "params": options}
     if isinstance(value, (BaseEstimator, Descriptor, Kernel)):
-        params = {name: _encode(v) for name, v in value.get_params(deep=False).items()}
+        params = {name: _encode(v, arrays) for name, v in value.get_params(deep=False).items()}
         return {"class": type(value).__name__, "params": params}
     if isinstance(value, Mapping):
-        return {"dict": [[_encode(k), _encode(v)] for k, v in value.items()]}
+        return {"dict": [[_encode(k), _encode(v, arrays)] for k, v in value.items()]}
     if isinstance(value, tuple):
-        return {"tuple": [_encode(v) for v in value]}
+        return {"tuple": [_encode(v, arrays) for v in value]}
     if isinstance(value, list):
-        return [_encode(v) for v in value]
+        return [_encode(v, arrays) for v in value]
+    if isinstance(value, np.ndarray) and value.ndim == 2 and arrays is not None:
+        name = f"parameter_{sum(key.startswith('parameter_') for key in arrays)}"
+        arrays[name] = value
+        return {"array": name}
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -229,15 +235,17 @@ def _encode(value: Any) -> Any:
     raise TypeError(f"Parameters must be numbers, text or gapkit objects to be saved; got {type(value).__name__}.")
 
 
-def _decode(value: Any) -> Any:
+def _decode(value: Any, arrays: Mapping[str, Array] | None = None) -> Any:
     if isinstance(value, list):
-        return [_decode(v) for v in value]
+        return [_decode(v, arrays) for v in value]
     if not isinstance(value, dict):
         return value
     if "dict" in value:
-        return {_decode(k): _decode(v) for k, v in value["dict"]}
+        return {_decode(k): _decode(v, arrays) for k, v in value["dict"]}
     if "tuple" in value:
-        return tuple(_decode(v) for v in value["tuple"])
+        return tuple(_decode(v, arrays) for v in value["tuple"])
+    if "array" in value and arrays is not None:
+        return arrays[value["array"]]
     if "dscribe" in value:
         return DScribe(dscribe_from_plain(**_decode(value["dscribe"])), **value["params"])
     known = _classes()
@@ -245,7 +253,7 @@ def _decode(value: Any) -> Any:
         raise ModelFormatError(
             f"The model needs {value['class']!r}, which is not imported. Import the package that defines it, or upgrade gapkit."
         )
-    return known[value["class"]](**{name: _decode(v) for name, v in value["params"].items()})
+    return known[value["class"]](**{name: _decode(v, arrays) for name, v in value["params"].items()})
 
 
 def _pack(upper: Array) -> Array:
