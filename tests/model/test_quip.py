@@ -127,7 +127,7 @@ TURBOS = {"poly3gauss": TURBO, "trivial": TURBO + " compress_mode=trivial", "pol
 @needs_quippy
 @pytest.mark.parametrize("name", TURBOS)
 def test_soap_turbo_runs(name, tmp_path):
-    """Forces of QUIP's soap_turbo are not quite the derivatives of its energies: 5e-7 of the largest at nf=4, times distances."""
+    """Forces of QUIP's soap_turbo are not quite the derivatives of its energies: 5e-7 of the largest, times distances."""
     text = (
         re.sub(r"\{([0-9.]+)\}", r"{{\1 \1}}", TURBOS[name]) + " add_species=F n_species=2 species_Z={{29 79}} central_index="
     )
