@@ -238,7 +238,7 @@ def test_a_baseline_that_fails_names_the_frame(alloy, spoil, message):
 
 
 def test_a_baseline_must_be_one(alloy):
-    with pytest.raises(TypeError, match="`baseline` must be a Baseline, a ZBL, an ASE calculator or None; got 'EMT'"):
+    with pytest.raises(TypeError, match="`baseline` must be a Baseline, a ZBL, a Glue, an ASE calculator or None; got 'EMT'"):
         model(baseline="EMT").fit(alloy)
     with pytest.raises(TypeError, match=r"`baseline` must be a Baseline, .*; got <class 'ase.calculators.emt.EMT'>"):
         model(baseline=EMT).fit(alloy)
