@@ -17,6 +17,7 @@ Units are eV, Å, eV/Å and eV/Å³ everywhere, with ASE's signs and Voigt order
 """
 
 from ._version import __version__
+from .active_learning import select
 from .calculator import GAPCalculator
 from .descriptors import ACSF, SOAP, DScribe, QuipBasis, ThreeBody, TwoBody
 from .gp import Noise, SparseGPR
@@ -45,4 +46,5 @@ __all__ = [
     "TwoBody",
     "__version__",
     "load",
+    "select",
 ]

@@ -8,6 +8,7 @@ __all__ = [
     "LabelWarning",
     "ModelFormatError",
     "NumericalWarning",
+    "SelectionWarning",
 ]
 
 
@@ -37,3 +38,7 @@ class LabelWarning(UserWarning):
 
 class NumericalWarning(UserWarning):
     """A numerical event that was counted and handled: a clipped variance, a dropped sparse point."""
+
+
+class SelectionWarning(UserWarning):
+    """Fewer frames were picked than asked for."""
