@@ -1,6 +1,6 @@
 """Cost of `gapkit.select`: 64 Si atoms a frame, 2000 sparse points (and 500 of the pool for "batch"), one thread.
 
-    python benchmarks/bench_select.py [frames of the pool]
+python benchmarks/bench_select.py [frames of the pool]
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def main() -> None:
             times[picks] = time.process_time() - start
         rows.append([method, times[1] / n, (times[21] - times[1]) / 20, len(evaluated) / 21 if evaluated else "", peak_gb()])
         print(rows[-1], flush=True)
-    report("select", ("method", "CPU s per frame of the pool", "CPU s per further pick", "looks per pick", "peak GB"), rows, pool=n)
+    report(
+        "select", ("method", "CPU s per frame of the pool", "CPU s per further pick", "looks per pick", "peak GB"), rows, pool=n
+    )
 
 
 if __name__ == "__main__":
