@@ -32,11 +32,11 @@ START, BATCH = 3, 3
 CUTOFF = {"si": 4.5, "homogeneous": 4.5, "sic": 4.0, "gfn2": 4.0, "cu": 5.0, "cuau": 5.0, "lj": 5.0}
 
 
-def model(name: str, seed: int):
+def model(name: str, seed: int, n_sparse: int = 400):
     """Settings as in the pilot study; not tuned per pool or method, but for the cutoff."""
     from gapkit import SOAP, DotProduct, GAPRegressor, Noise, Term
 
-    soap = Term(SOAP(CUTOFF[name], 6, 4, 0.5), DotProduct(4), delta=2.0, n_sparse=400)
+    soap = Term(SOAP(CUTOFF[name], 6, 4, 0.5), DotProduct(4), delta=2.0, n_sparse=n_sparse)
     return GAPRegressor([soap], noise=Noise(1e-3, 0.03, 1e-2), random_state=seed)
 
 
@@ -49,7 +49,10 @@ def force_errors(fitted, test) -> tuple[float, float]:
     return float(np.sqrt(np.concatenate([x for s in squares.values() for x in s]).mean())), float(max(of_class))
 
 
-def learning_curves(name: str, frames, seed: int, n_labels: int) -> dict[str, list[tuple[int, float, float, float]]]:
+Curve = list[tuple[int, float, float, float]]
+
+
+def learning_curves(name: str, frames, seed: int, n_labels: int, n_sparse: int) -> dict[str, Curve]:
     """(labels, RMSE, RMSE of the worst class, seconds of selection) of each method."""
     import gapkit
 
@@ -61,7 +64,7 @@ def learning_curves(name: str, frames, seed: int, n_labels: int) -> dict[str, li
     for method in METHODS:
         labelled, curve, seconds = list(first), [], 0.0
         while True:
-            fitted = model(name, seed).fit([pool[k] for k in labelled])
+            fitted = model(name, seed, n_sparse).fit([pool[k] for k in labelled])
             curve.append((len(labelled), *force_errors(fitted, test), seconds))
             if len(labelled) >= n_labels:
                 break
@@ -125,6 +128,7 @@ def main() -> None:
     parser.add_argument("--pools", default=",".join(POOLS), help=f"some of {', '.join(POOLS)}, separated by commas")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--labels", type=int, help="labels at the end of a curve (default 90; 45 with --small)")
+    parser.add_argument("--sparse", type=int, default=400, help="sparse points; too few for the alloy (default 400)")
     parser.add_argument("--small", action="store_true", help="pools of a third of the size")
     options = parser.parse_args()
     names = options.pools.split(",")
@@ -141,12 +145,13 @@ def main() -> None:
         divisor = 3 if options.small else 1
         frames = POOLS[name](lambda n, d=divisor: max(6, n // d), np.random.default_rng([list(POOLS).index(name), 0]))
         print(f"{name}: {len(frames)} frames, {sum(map(len, frames))} atoms", flush=True)
-        curves[name] = [learning_curves(name, frames, seed, n_labels) for seed in range(options.seeds)]
+        curves[name] = [learning_curves(name, frames, seed, n_labels, options.sparse) for seed in range(options.seeds)]
         rows += rows_of(name, curves[name])
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / "al_arena_curves.json").write_text(json.dumps(curves))
     header = ("pool: method", "labels saved", "saved, worst class", "final RMSE / random", "worse than random", "s per batch")
-    report("al_arena", header, rows, seeds=options.seeds, labels=n_labels, small=options.small, skipped=skipped)
+    settings = {"seeds": options.seeds, "labels": n_labels, "sparse": options.sparse, "small": options.small}
+    report("al_arena", header, rows, **settings, skipped=skipped)
     print(f"medians over {options.seeds} seeds; labels saved against random at the error that random reaches last")
     for text in skipped:
         print(f"left out: {text}")
