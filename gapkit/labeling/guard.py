@@ -2,8 +2,8 @@
 
     python guard.py LIFELINE PARENT SCRATCH COMMAND...
 
-LIFELINE is the read end of a pipe whose only write end is held by PARENT (a process id).  When it closes (a time-out, or the
-death of PARENT, however it dies), the command's process group and every process that descends from it get SIGTERM, so that
+LIFELINE is the read end of a pipe whose only write end is held by PARENT (a process id).  When PARENT writes to it
+(a time-out), or it closes (the death of PARENT, however it dies), the command's process group and every process that descends from it get SIGTERM, so that
 ``srun`` and ``mpirun`` can clean up remotely, and SIGKILL after GRACE seconds.  If PARENT is gone, the folder SCRATCH goes too.
 """
 
@@ -46,7 +46,7 @@ def main() -> None:
         while not select.select([lifeline], [], [], 1.0)[0] and os.getppid() == parent:
             pass
         ending.set()
-        orphan = os.getppid() != parent
+        orphan = not (select.select([lifeline], [], [], 0)[0] and os.read(lifeline, 1))  # a time-out is announced
         end(process.pid)
         if orphan:
             shutil.rmtree(scratch, ignore_errors=True)

@@ -334,9 +334,8 @@ def _apply(entries: dict[str, Entry], record: Mapping[str, Any]) -> None:
 
 
 def _full(error: OSError, path: Path) -> OSError:
-    return OSError(
-        error.errno, f"{path} cannot be written: {error.strerror}. All that was stored is safe; make room and resume"
-    )
+    text = f"{path} cannot be written: {error.strerror}. All that was stored is safe; make room and resume"
+    return OSError(error.errno, text)
 
 
 def _label_file(name: str) -> str:

@@ -55,6 +55,13 @@ class DirectoryLock:
 
     def release(self) -> None:
         """Give the right back."""
+        import fcntl
+
+        if self._descriptor >= 0:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # also where a child that is just being forked shares it
+        self._forget()
+
+    def _forget(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -66,7 +73,7 @@ _HELD: weakref.WeakSet[DirectoryLock] = weakref.WeakSet()
 def _forget_in_fork() -> None:
     """A forked child shares the lock: it must not keep it when its parent is gone."""
     for lock in list(_HELD):
-        lock.release()
+        lock._forget()
 
 
 if hasattr(os, "register_at_fork"):

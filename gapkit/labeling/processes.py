@@ -79,6 +79,8 @@ def run_guarded(command: Sequence[str], scratch: Path, timeout: float | None, re
             process.communicate(request, timeout)
         except subprocess.TimeoutExpired:
             timed_out = True
+            with suppress(BrokenPipeError):
+                os.write(writer, b"t")  # we live on, and read the log
         finally:
             os.close(writer)  # ends what still runs
             writer = -1
