@@ -8,8 +8,9 @@ import socket
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from multiprocessing.connection import wait
@@ -23,7 +24,7 @@ from .._validation import check_integer, describe
 from .._version import __version__
 from ..exceptions import InvalidLabelError
 from .checks import Limits, checked_label
-from .journal import Entry, Journal, read_label
+from .journal import Entry, Journal, read_label, store_label
 from .labelers import Labeler
 from .structures import settings_text
 
@@ -52,7 +53,7 @@ class Outcome:
     seconds: float
 
 
-def label_task(labeler: Labeler, atoms: Atoms, limits: Limits) -> Outcome:
+def label_task(labeler: Labeler, atoms: Atoms, limits: Limits, store: Callable[[Atoms], None] | None = None) -> Outcome:
     """Compute and check one label: the unit of work of an executor.
 
     Parameters
@@ -63,6 +64,9 @@ def label_task(labeler: Labeler, atoms: Atoms, limits: Limits) -> Outcome:
         The structure.
     limits : Limits
         What is plausible.
+    store : callable, optional
+        Writes the label to its file: where workers see the folder of the journal, nothing that they finish is lost, whatever
+        happens to the driver.  Where they do not, the driver does it.
 
     Returns
     -------
@@ -77,7 +81,11 @@ def label_task(labeler: Labeler, atoms: Atoms, limits: Limits) -> Outcome:
         state, label, message = "quarantined", answer, str(error)
     except (Exception, SystemExit) as error:  # whatever the code behind the labeler raises
         state, label, message = "failed", None, f"{type(error).__name__}: {error}"
-    return Outcome(state, label, message, time.monotonic() - start)
+    seconds = time.monotonic() - start
+    if state == "done" and label is not None and store is not None:
+        with suppress(OSError):
+            store(label)
+    return Outcome(state, label, message, seconds)
 
 
 @lru_cache(maxsize=1)
@@ -312,9 +320,10 @@ class LabelQueue:
                 attempt = entry.attempt + (entry.state != "submitted")  # one that was interrupted does not count
                 self._journal.submitted(name, attempt)
                 atoms = entry.atoms
+                store = partial(store_label, self._journal.directory.resolve(), name, entry.reason)
             labeler = self._labelers[min(attempt, len(self._labelers)) - 1]
             try:
-                future = self._executor.submit(label_task, labeler, atoms, self._limits)
+                future = self._executor.submit(label_task, labeler, atoms, self._limits, store)
             except BrokenExecutor as error:
                 self._error = error
                 return self._raise_errors()

@@ -2,9 +2,10 @@
 
     python guard.py LIFELINE PARENT SCRATCH COMMAND...
 
-LIFELINE is the read end of a pipe whose only write end is held by PARENT (a process id).  When PARENT writes to it
-(a time-out), or it closes (the death of PARENT, however it dies), the command's process group and every process that descends from it get SIGTERM, so that
-``srun`` and ``mpirun`` can clean up remotely, and SIGKILL after GRACE seconds.  If PARENT is gone, the folder SCRATCH goes too.
+LIFELINE is the read end of a pipe whose only write end is held by PARENT (a process id).  When PARENT writes to it (a
+time-out), or it closes (the death of PARENT, however it dies), the command's process group and every process that descends
+from it get SIGTERM, so that ``srun`` and ``mpirun`` can clean up remotely, and SIGKILL after GRACE seconds.  If PARENT is
+gone, the folder SCRATCH goes, too.
 """
 
 import ctypes

@@ -28,9 +28,8 @@ from ..io import replacing, sync_directory
 from .lock import DirectoryLock
 from .structures import canonical, from_text, settings_text, structure_hash, to_text
 
-__all__ = ["FINAL", "Entry", "Journal", "read_journal", "read_label"]
+__all__ = ["Entry", "Journal", "read_journal", "read_label", "store_label"]
 
-FINAL = ("done", "failed", "quarantined")
 _BEFORE = {  # which states may come before
     "proposed": (None,),
     "submitted": ("proposed", "submitted", "failed", "quarantined"),  # submitted again: the driver was killed
@@ -180,7 +179,8 @@ class Journal:
         """Store a label that was checked, then record that it is there."""
         entry = self.entries[name]
         self._check("done", name)
-        self._store(_label_file(name), name, label)
+        if not (self.directory / _label_file(name)).exists():  # a worker may have stored it
+            store_label(self.directory, name, entry.reason, label)
         self._append("done", name, entry.attempt, entry.reason, file=_label_file(name), seconds=round(seconds, 3))
 
     def failed(self, name: str, message: str, seconds: float = 0.0) -> None:
@@ -196,7 +196,7 @@ class Journal:
         if label is not None:
             (self.directory / "quarantine").mkdir(exist_ok=True)
             where["file"] = f"quarantine/{name}.{entry.attempt}.xyz"
-            self._store(where["file"], name, label)
+            store_label(self.directory, name, entry.reason, label, where["file"])
         self._append("quarantined", name, entry.attempt, entry.reason, message=message, **where, seconds=round(seconds, 3))
 
     def adopt(self, entry: Entry, label: Atoms) -> None:
@@ -222,16 +222,6 @@ class Journal:
         record = {"time": _now(), "state": state, "hash": name, "attempt": attempt, "reason": reason, **fields}
         self._write_record(record)
         _apply(self.entries, record)
-
-    def _store(self, file: str, name: str, label: Atoms) -> None:
-        label = label.copy() if label.calc is None else _with_calculator(label)
-        label.info["gapkit_hash"] = name
-        label.info["gapkit_reason"] = " ".join(self.entries[name].reason.split())
-        try:
-            with replacing(self.directory / file) as stream:
-                stream.write(to_text(label).encode())
-        except OSError as error:
-            raise _full(error, self.directory / file) from error
 
     def _write_record(self, record: Mapping[str, Any]) -> None:
         self._write(json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n")
@@ -275,6 +265,41 @@ def read_journal(directory: str | Path) -> dict[str, Entry]:
     if not path.exists():
         raise FileNotFoundError(f"There is no journal {path}.")
     return _replay(path, path.read_bytes())[0]
+
+
+def store_label(directory: Path, name: str, reason: str, label: Atoms, file: str = "") -> None:
+    """Write the file of a label, whole or not at all; what a journal does not know of yet it takes over when it is opened.
+
+    Parameters
+    ----------
+    directory : Path
+        The folder of the journal.
+    name : str
+        Hash of the structure.
+    reason : str
+        Why it was proposed; goes to ``info``.
+    label : ase.Atoms
+        Structure with label, checked.
+    file : str, optional
+        Where it goes, relative to the folder; default: where labels are.
+
+    Raises
+    ------
+    OSError
+        If there is no journal in the folder, or the file cannot be written.
+    """
+    path = directory / (file or _label_file(name))
+    if not (directory / _FILE).exists():
+        raise FileNotFoundError(f"There is no journal in {directory}.")
+    copy = label.copy()
+    copy.calc = label.calc
+    copy.info["gapkit_hash"] = name
+    copy.info["gapkit_reason"] = " ".join(reason.split())
+    try:
+        with replacing(path) as stream:
+            stream.write(to_text(copy).encode())
+    except OSError as error:
+        raise _full(error, path) from error
 
 
 def read_label(directory: str | Path, entry: Entry) -> Atoms:
@@ -340,12 +365,6 @@ def _full(error: OSError, path: Path) -> OSError:
 
 def _label_file(name: str) -> str:
     return f"labels/{name}.xyz"
-
-
-def _with_calculator(atoms: Atoms) -> Atoms:
-    copy = atoms.copy()
-    copy.calc = atoms.calc
-    return copy
 
 
 def _now() -> str:

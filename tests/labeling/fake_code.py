@@ -2,9 +2,9 @@
 
     python -S fake_code.py INPUT OUTPUT LOG [SECONDS]
 
-LOG gets a line "start PID NUMBER" and, at the end, "end PID NUMBER".  ``fault=...`` in the header asks for a fault: raise, hang, nan,
-permuted, unconverged, moved, huge, empty, child (a child that ignores SIGTERM hangs in a session of its own).  ``once=T``: only on the first
-attempt.
+LOG gets a line "start PID NUMBER" and, at the end, "end PID NUMBER".  ``fault=...`` in the header asks for a fault: raise,
+hang, nan, permuted, unconverged, moved, huge, empty, child (a child that ignores SIGTERM hangs in a session of its own).
+``once=T``: only on the first attempt.
 """
 
 import os
@@ -22,7 +22,8 @@ def log(words):
 
 
 def main():
-    lines = open(sys.argv[1]).read().splitlines()
+    with open(sys.argv[1]) as file:
+        lines = file.read().splitlines()
     header = lines[1]
     info = dict(re.findall(r"(\w+)=([^ \"]+)", header))
     number = info.get("number", "0")
@@ -40,7 +41,8 @@ def main():
     if fault == "hang":
         time.sleep(1000)
     if fault == "child":
-        code = "import signal, time, os; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(os.getpid(), flush=True); time.sleep(1000)"
+        code = "import signal, time, os; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        code += "print(os.getpid(), flush=True); time.sleep(1000)"
         child = subprocess.Popen([sys.executable, "-S", "-c", code], start_new_session=True, stdout=subprocess.PIPE, text=True)
         log(f"start {child.stdout.readline().strip()} {number}")
         time.sleep(1000)

@@ -16,6 +16,7 @@ import pytest
 from ase.calculators.emt import EMT
 
 from gapkit.labeling import CalculatorLabeler, CommandLabeler, LabelQueue, Limits, ProcessLabeler, end_with_parent, read_journal
+from gapkit.labeling.journal import store_label
 from gapkit.labeling.structures import to_text
 from tests.conftest import labelled
 from tests.labeling.helpers import fake_command, logged, structures
@@ -172,6 +173,28 @@ def test_labels_are_stored_while_the_driver_is_busy(frames, tmp_path):
         assert [e.state for e in read_journal(tmp_path).values()] == ["done"] * 3
 
 
+def test_labels_that_a_worker_finishes_after_its_driver_are_kept(frames, serial, tmp_path):
+    executor = Held()
+    queue = LabelQueue(tmp_path, CalculatorLabeler(EMT), executor=executor)
+    queue.submit(frames[0], REASON)
+    (_, function, arguments) = executor.tasks[0]
+    queue.close()
+    function(*arguments)
+    with LabelQueue(tmp_path, Failing()) as queue:
+        assert [to_text(a) for a in queue.training_set()] == serial[:1]
+
+
+def test_workers_that_do_not_see_the_folder(frames, serial, tmp_path):
+    class Elsewhere(Held):
+        def submit(self, fn, /, *args, **kwargs):
+            future = super().submit(fn, *args[:-1], lambda label: store_label(tmp_path / "elsewhere", "ab", REASON, label))
+            self.finish(0)
+            return future
+
+    assert label_all(tmp_path / "run", frames, CalculatorLabeler(EMT), Elsewhere()) == serial
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_known_structures_are_not_labelled_again(frames, tmp_path):
     log = tmp_path / "log"
     labeler = CommandLabeler(fake_command(log), timeout=60)
@@ -218,8 +241,8 @@ def test_other_settings(frames, tmp_path):
 
 
 class Failing:
-    def __init__(self, error=RuntimeError("SCF diverged")):
-        self.error = error
+    def __init__(self, error=None):
+        self.error = error or RuntimeError("SCF diverged")
 
     def label(self, atoms):
         raise self.error

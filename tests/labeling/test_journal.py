@@ -159,7 +159,8 @@ def test_label_without_record_is_taken_over(tmp_path):
 
 
 def hold(path):
-    code = "import sys, time; from gapkit.labeling import Journal; j = Journal(sys.argv[1]); print('held', flush=True); time.sleep(1000)"
+    code = "import sys, time; from gapkit.labeling import Journal; j = Journal(sys.argv[1]);"
+    code += "print('held', flush=True); time.sleep(1000)"
     process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
     return process
