@@ -301,6 +301,8 @@ class LabelQueue:
             self._closed = True
             running = list(self._running.values())
             self._journal.close()
+        if isinstance(self._error, BrokenExecutor):
+            return  # the pool is ending its futures; in Python 3.11 one that is cancelled meanwhile leaves it hanging
         for future in running:
             future.cancel()
 
@@ -346,7 +348,8 @@ class LabelQueue:
     def _store(self, name: str, future: Future[Outcome]) -> None:
         error = future.exception()
         if isinstance(error, BrokenExecutor | CancelledError):
-            raise error
+            self._error = error
+            return
         if error is not None:  # of the executor: a worker was lost, a result could not be sent
             self._journal.failed(name, f"{type(error).__name__}: {error}")
         else:

@@ -6,14 +6,18 @@ import importlib.util
 import json
 import multiprocessing
 import os
+import re
 import sys
+import textwrap
 import threading
 import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
 from ase.calculators.emt import EMT
+from ase.io import read
 
 from gapkit.labeling import CalculatorLabeler, CommandLabeler, LabelQueue, Limits, ProcessLabeler, end_with_parent, read_journal
 from gapkit.labeling.journal import store_label
@@ -305,6 +309,20 @@ def test_worker_that_dies(frames, serial, tmp_path):
     assert label_all(tmp_path, frames, CalculatorLabeler(EMT)) == serial
 
 
+def test_closing_leaves_a_broken_pool_alone(frames, tmp_path):
+    """Python 3.11 hangs if a future is cancelled while a broken pool ends all of them."""
+    executor = Held()
+    with LabelQueue(tmp_path, CalculatorLabeler(EMT), executor=executor) as queue:
+        for atoms in frames[:3]:
+            queue.submit(atoms, REASON)
+        executor.tasks[0][0].set_exception(BrokenProcessPool("killed"))
+        with pytest.raises(RuntimeError, match="A worker of the executor died"):
+            queue.poll()
+    assert not any(future.cancelled() for future, *_ in executor.tasks)
+    executor.tasks[1][0].set_exception(BrokenProcessPool("killed"))
+    assert [e.state for e in read_journal(tmp_path).values()] == ["submitted"] * 3
+
+
 def test_executor_that_loses_a_task(frames, serial, tmp_path):
     class Lossy(Held):
         def submit(self, fn, /, *args, **kwargs):
@@ -334,3 +352,11 @@ def test_bad_arguments(tmp_path, options, error, message):
     with pytest.raises(error, match=message):
         LabelQueue(**{"directory": tmp_path / "run", "labeler": CalculatorLabeler(EMT), **options})
     assert not (tmp_path / "run").exists()
+
+
+def test_example_of_the_page(frames, tmp_path, monkeypatch):
+    text = (Path(__file__).resolve().parents[2] / "docs/labeling.rst").read_text()
+    code = re.search(r"\.\. code-block:: python\n\n((?:    .*\n|\n)+)", text).group(1)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(textwrap.dedent(code), "labeling.rst", "exec"), {"frames": frames[:2]})
+    assert len(read(tmp_path / "train.xyz", ":")) == 2
