@@ -75,6 +75,7 @@ def speed(potential: Potential) -> None:
 
     runs = {"energy + forces": run()}
     runs["fast, total and local energies"] = run(uncertainty="fast")
+    runs["prior, local energies"] = run(uncertainty="prior")
     for n in (8, 16, 32):
         name = f"fast, forces, K = {n}" + (" (default)" if n == MEMBERS else "")
         runs[name] = run(with_members(potential, n), uncertainty="fast", std=("forces",))

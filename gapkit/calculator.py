@@ -27,10 +27,11 @@ class GAPCalculator(Calculator):  # type: ignore[misc]
     ----------
     model : GAPRegressor
         Fitted.
-    uncertainty : None, "exact" or "fast", default None
+    uncertainty : None, "exact", "fast" or "prior", default None
         Whether each evaluation also gives standard deviations, and how: see `GAPRegressor.evaluate`.
     std : collection of {"energy", "energies", "forces", "stress"}, default the first two
-        Which of them; those of forces and stresses cost as much as rows of a fit.
+        Which of them; those of forces and stresses cost as much as rows of a fit, and "prior" has those of local energies
+        alone.
     skin : float, default 1.0
         Extra range of the neighbour list, Å; it is rebuilt when an atom has moved by half of it.
     **kwargs : dict
@@ -97,7 +98,7 @@ class GAPCalculator(Calculator):  # type: ignore[misc]
         else:
             self._neighbors = self._neighbors.update(self.atoms)
         predictions = predict(potential, self._neighbors, uncertainty=self.uncertainty, std=self.std)
-        (prediction,) = self.model.complete(predictions, [self.atoms])
+        (prediction,) = self.model.complete(predictions, [self.atoms], calibrate=self.uncertainty != "prior")
         self.prediction = prediction
         self.results = {
             "energy": prediction.energy,

@@ -114,10 +114,17 @@ def _group_sums(fitted: Descriptor, atoms: Atoms) -> Array:
     """Weighted sums of the features, of their squares and of 1 over the environments of each group."""
     features = fitted.compute(NeighborList.from_atoms([atoms], fitted.neighbor_range))
     weights = features.weights_or_ones
-    columns = np.column_stack([np.ones(len(weights)), features.values, features.values**2])
+    moments = (_without_order(fitted, features.values**power) for power in (1, 2))
+    columns = np.column_stack([np.ones(len(weights)), *moments])
     result = np.zeros((len(fitted.group_names_), columns.shape[1]))
     np.add.at(result, features.groups, weights[:, None] * columns)
     return result
+
+
+def _without_order(fitted: Descriptor, rows: Array) -> Array:
+    """Mean over the orders of features that mean the same, where a descriptor of clusters has them."""
+    permutations = getattr(fitted, "permutations", None)
+    return rows if permutations is None else rows[:, permutations].mean(axis=1)
 
 
 def _check_derivatives(fitted: Descriptor, atoms: Atoms, step: float = 1e-4) -> None:
@@ -126,7 +133,7 @@ def _check_derivatives(fitted: Descriptor, atoms: Atoms, step: float = 1e-4) -> 
     features = fitted.compute(neighbors, jacobian=True)
     assert features.jacobian is not None
     rng = np.random.default_rng(1)
-    directions = rng.standard_normal((len(fitted.group_names_), features.values.shape[1]))
+    directions = _without_order(fitted, rng.standard_normal((len(fitted.group_names_), features.values.shape[1])))
     if fitted.one_per_atom:
         directions = rng.standard_normal(features.values.shape)
 

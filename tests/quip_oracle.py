@@ -81,3 +81,18 @@ def quippy(path: Path, frames: list[Atoms]) -> list[QuipResult]:
         found = potential.results
         results.append(QuipResult(found["energy"], extra["atoms"]["local_energy"], found["forces"], extra["config"]["virial"]))
     return results
+
+
+def quippy_alone(path: Path, frames: list[Atoms]) -> list[QuipResult]:
+    """The same in a process of its own, for soap_turbo: QUIP keeps the first basis of a process for all."""
+    write(path.parent / "structures.traj", [Atoms(a.numbers, positions=a.positions, cell=a.cell, pbc=a.pbc) for a in frames])
+    script = (
+        "import sys, numpy as np; from pathlib import Path; from ase.io import read; from tests.quip_oracle import quippy;"
+        "found = quippy(Path(sys.argv[1]), read(sys.argv[2], ':'));"
+        "np.savez(sys.argv[3], **{f'{k}_{n}': v for k, r in enumerate(found) for n, v in r._asdict().items()})"
+    )
+    names = [str(path), str(path.parent / "structures.traj"), str(path.parent / "quippy.npz")]
+    root = Path(__file__).resolve().parents[1]
+    subprocess.run([sys.executable, "-c", script, *names], check=True, capture_output=True, cwd=root)
+    found = np.load(path.parent / "quippy.npz")
+    return [QuipResult(*(found[f"{k}_{name}"] for name in QuipResult._fields)) for k in range(len(frames))]

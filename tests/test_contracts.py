@@ -5,7 +5,7 @@ from __future__ import annotations
 import dscribe.descriptors as dscribe
 import pytest
 
-from gapkit.descriptors import ACSF, DESCRIPTORS, SOAP, DScribe, QuipBasis, ThreeBody, TwoBody
+from gapkit.descriptors import ACSF, DESCRIPTORS, SOAP, DistanceNb, DScribe, QuipBasis, ThreeBody, TurboBasis, TwoBody
 from gapkit.kernels import KERNELS, RBF, Constant, DotProduct, Kernel, Matern, PiecewisePolynomial
 from gapkit.kernels.base import _Pair
 from gapkit.testing import check_descriptor, check_kernel
@@ -22,12 +22,17 @@ DESCRIPTOR_CASES = [
     SOAP(4.2, 3, 2, compression={"mode": "mixed", "channels": 9}),
     SOAP(4.2, 3, 2, rbf=QuipBasis(cutoff_dexp=2, covariance_sigma0=0.1)),
     SOAP(4.2, 3, 2, rbf=QuipBasis(Z_mix=True, K=3, central_reference_all_species=True)),
+    SOAP(4.2, 3, 2, rbf=TurboBasis("poly3gauss", central_weight=0.5, compress_mode="1_2")),
+    SOAP(4.2, 3, 2, 0.4, rbf=TurboBasis(atom_sigma_r=(0.4, 0.6), P_transformation=((1, 2, 0.5), (1, 40, 1.0), (2, 63, 1.0)))),
     ACSF(4.5, g2_params=[(1.0, 2.0)], g3_params=[1.5]),
     ACSF(4.0, g4_params=[(0.02, 4, 1.0), (0.1, 1, -1.0)], g5_params=[(0.1, 2, 0.5)]),
     DScribe(dscribe.SOAP(r_cut=3.0, n_max=3, l_max=2, sigma=0.4, species=["Na", "Cl"])),
     TwoBody(5.0),
     TwoBody(3.0, cutoff_width=3.0),
+    TwoBody(4.0, exponents=(-1, 2), tail_exponent=2, tail_range=0.5),
     ThreeBody(3.8),
+    DistanceNb(4.5, theta=1.5),
+    DistanceNb(4.1, order=4, theta=2.0, cutoff_width=0.6),
 ]
 KERNEL_CASES: list[Kernel] = [
     DotProduct(1),

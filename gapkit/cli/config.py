@@ -17,9 +17,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
-from ..descriptors import DESCRIPTORS, DScribe, QuipBasis, ThreeBody, TwoBody
+from ..descriptors import DESCRIPTORS, DScribe, QuipBasis, ThreeBody, TurboBasis, TwoBody
 from ..exceptions import ConfigError
 from ..gp import Noise
 from ..kernels import KERNELS, Constant, Kernel, Product, Sum
@@ -32,7 +33,8 @@ Config = dict[str, Any]
 
 _KERNEL_OF_PARAMETER = {"zeta": "dot_product", "length_scale": "rbf"}  # without the key "kernel"
 _TERM_PARAMETERS = ("delta", "n_sparse", "selection", "scale")
-_TOP = ("noise", "e0", "baseline", "approximation", "optimize", "random_state", "labels")
+_FOREIGN_BASES: dict[str, type[QuipBasis | TurboBasis]] = {"quip": QuipBasis, "turbo": TurboBasis}
+_TOP = ("noise", "e0", "baseline", "approximation", "optimize", "jitter", "random_state", "labels")
 _LABEL_KINDS = ("energy", "forces", "stress")
 
 
@@ -142,6 +144,7 @@ def model_from_config(config: Mapping[str, Any], *, verbose: int = 0) -> GAPRegr
         baseline=_baseline(config.get("baseline")),
         approximation=config.get("approximation", "dtc"),
         optimize=_searches(config.get("optimize")),
+        jitter=config.get("jitter", 0.0),
         random_state=seed,
         verbose=verbose,
     )
@@ -190,7 +193,7 @@ def config_of(model: GAPRegressor, *, defaults: bool = True) -> Config:
         n = term.n_sparse
         block.update(delta=term.delta, n_sparse=dict(n) if isinstance(n, Mapping) else n)
         block["selection"] = _plain_selection(term.selection)
-        block["scale"] = term.scale if term.scale is None or isinstance(term.scale, str) else [float(s) for s in term.scale]
+        block["scale"] = _plain_scale(term.scale)
         config[name] = block if defaults else _without_defaults(block, type(term.descriptor))
     noise: Noise = getattr(model, "noise_", None) or model.noise or Noise()
     config["noise"] = {k: v for k, v in noise.get_params(deep=False).items() if k != "per_config_type"}
@@ -208,6 +211,8 @@ def config_of(model: GAPRegressor, *, defaults: bool = True) -> Config:
         config["approximation"] = model.approximation
     if model.optimize:
         config["optimize"] = list(model.optimize)
+    if model.jitter:
+        config["jitter"] = model.jitter
     config["random_state"] = model.random_state
     return config
 
@@ -265,7 +270,9 @@ def _term(name: str, block: Mapping[str, Any]) -> Term:
             raise ConfigError(_unknown(f"key in block {name!r}", key, known))
     kernel: Kernel = kernel_class(**{key: values.pop(key) for key in of_kernel if key in values})
     if isinstance(values.get("rbf"), Mapping):
-        values["rbf"] = _quip_basis(values["rbf"], name)
+        values["rbf"] = _foreign_basis(values["rbf"], name)
+    if isinstance(values.get("exponents"), list):
+        values["exponents"] = tuple(values["exponents"])  # YAML has none
     of_term = {key: values.pop(key) for key in _TERM_PARAMETERS if key in values}
     term = Term(descriptor_class(**values), kernel, **of_term)
     term.check_parameters()
@@ -302,13 +309,23 @@ def _plain_selection(selection: Any) -> Any:
     """Methods and lists of indices as YAML holds them."""
     if isinstance(selection, Mapping):
         return {group: _plain_selection(chosen) for group, chosen in selection.items()}
+    if np.ndim(selection) == 2:
+        return f"{len(selection)} given points: an array, for Python only"
     return selection if isinstance(selection, str) else [int(k) for k in selection]
+
+
+def _plain_scale(scale: Any) -> Any:
+    """Names and numbers as YAML holds them."""
+    if isinstance(scale, Mapping):
+        return {group: _plain_scale(of_group) for group, of_group in scale.items()}
+    return scale if scale is None or isinstance(scale, str) else [float(s) for s in np.atleast_1d(scale)]
 
 
 def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
     """Parameters as YAML holds them."""
+    types = {basis: {"type": name} for name, basis in _FOREIGN_BASES.items()}
     return {
-        key: {"type": "quip"} | value.get_params(deep=False) if isinstance(value, QuipBasis) else value
+        key: types[type(value)] | value.get_params(deep=False) if type(value) in types else value
         for key, value in parameters.items()
     }
 
@@ -321,15 +338,17 @@ def _without_defaults(block: Config, descriptor: type) -> Config:
     return {key: value for key, value in block.items() if key not in standard or standard[key] != value}
 
 
-def _quip_basis(block: Mapping[str, Any], name: str) -> QuipBasis:
+def _foreign_basis(block: Mapping[str, Any], name: str) -> QuipBasis | TurboBasis:
     """``rbf: {type: quip, central_weight: 0.5}``."""
-    known = _parameters(QuipBasis)
+    kind = _FOREIGN_BASES.get(str(block.get("type")))
+    if kind is None:
+        types = " or ".join(f"{{type: {known}, ...}}" for known in _FOREIGN_BASES)
+        raise ConfigError(f"`rbf` of block {name!r} must be gto, polynomial, {types}; got {dict(block)!r}.")
+    known = _parameters(kind)
     for key in block:
         if key not in (*known, "type"):
             raise ConfigError(_unknown(f"key of rbf in block {name!r}", key, known))
-    if block.get("type") != "quip":
-        raise ConfigError(f"`rbf` of block {name!r} must be gto, polynomial or {{type: quip, ...}}; got {dict(block)!r}.")
-    return QuipBasis(**{key: value for key, value in block.items() if key != "type"})
+    return kind(**{key: value for key, value in block.items() if key != "type"})
 
 
 def _noise(block: Any, name: str) -> Noise:

@@ -17,7 +17,7 @@ from .. import __version__
 from .._validation import check_choice
 from ..datasets import read_frames
 from ..model import GAPRegressor, Prediction, load
-from ..model.prediction import STD_CHOICES, STD_DEFAULT
+from ..model.prediction import STD_CHOICES, STD_DEFAULT, UNCERTAINTY_CHOICES
 from ..report import (
     ERROR_HEADER,
     UNCERTAINTY_HEADER,
@@ -56,6 +56,14 @@ def evaluate(
             metavar="NAMES",
         ),
     ] = None,
+    uncertainty: Annotated[
+        str,
+        typer.Option(
+            help="Where error bars come from: exact or fast, from the posterior, or prior, QUIP's of the local energies, which "
+            "needs none and has nothing to be compared with.",
+            metavar="KIND",
+        ),
+    ] = "exact",
 ) -> None:
     """Errors of a model on labelled structures, per configuration type, and how good its error bars are.
 
@@ -63,10 +71,10 @@ def evaluate(
     """
     fitted = load(model)
     frames, _ = read_frames(test)
-    names = _chosen_std(std, fitted, sum(map(len, frames)), report is not None)
+    names = _chosen_std(std, uncertainty, fitted, sum(map(len, frames)), report is not None)
     if not as_json:
         fitted.set_params(verbose=1)
-    predictions = fitted.evaluate(frames, uncertainty="exact" if names else None, std=names)
+    predictions = fitted.evaluate(frames, uncertainty=uncertainty if names else None, std=names)
     rows = error_table(frames, predictions)
     species = error_table(frames, predictions, by="species")
     bars = uncertainty_table(frames, predictions, calibration=fitted.calibration_)
@@ -85,14 +93,17 @@ def evaluate(
             console.print(f"wrote {report}")
 
 
-def _chosen_std(given: str | None, model: GAPRegressor, n_atoms: int, with_report: bool) -> tuple[str, ...]:
+def _chosen_std(given: str | None, uncertainty: str, model: GAPRegressor, n_atoms: int, with_report: bool) -> tuple[str, ...]:
     """Names of the standard deviations to compute."""
+    check_choice("uncertainty", uncertainty, UNCERTAINTY_CHOICES[1:])
     if given is not None:
         short: dict[str, tuple[str, ...]] = {"all": STD_CHOICES, "none": ()}
         names = short[given] if given in short else tuple(name.strip() for name in given.split(","))
         for name in names:
             check_choice("std", name, STD_CHOICES, "Separate names by commas, or say all or none.")
         return names
+    if uncertainty == "prior":
+        return ("energies",)
     if model.potential_.posterior is None:
         return ()
     if not with_report:

@@ -13,14 +13,14 @@ from ..report import ERROR_HEADER, error_rows
 from ..validation import error_table
 from .config import config_of, dump_config
 from .console import console, guarded, print_ledger, print_table
-from .training import ConfigFile, EnergyKey, ForcesKey, Settings, StressKey, Train, read_training
+from .training import ConfigFile, EnergyKey, ForcesKey, Settings, StressKey, read_gap_fit_training, read_training
 
 __all__ = ["fit"]
 
 
 @guarded
 def fit(
-    train: Train,
+    train: Annotated[Path | None, typer.Argument(help="Structures with labels, any format that ASE reads.")] = None,
     config: ConfigFile = None,
     settings: Settings = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Model file.")] = Path("model.gap"),
@@ -29,17 +29,33 @@ def fit(
     energy_key: EnergyKey = None,
     forces_key: ForcesKey = None,
     stress_key: StressKey = None,
+    gap_fit: Annotated[
+        str | None,
+        typer.Option("--gap-fit", help="Options of QUIP's gap_fit, in place of others; TRAIN replaces at_file."),
+    ] = None,
+    points_from: Annotated[
+        Path | None, typer.Option(help="XML that gap_fit made with these options: take its sparse points.")
+    ] = None,
 ) -> None:
     """Fit a potential to DFT data, with settings from the data where no configuration is given.
 
     Example: `gapkit fit train.xyz --set soap.r_cut=5.5 --optimize -o silicon.gap`
+
+    Example: `gapkit fit --gap-fit "at_file=train.xyz gap={soap ...} default_sigma={0.001 0.05 0.05 0}" -o silicon.gap`
     """
     named = {"energy": energy_key, "forces": forces_key, "stress": stress_key}
-    frames, found, model = read_training(train, config, settings, named, verbose=1)
+    if gap_fit is not None:
+        if config or settings or any(named.values()):
+            raise ValueError("`--gap-fit` must stand without --config, --set and names of keys: its options say all of that.")
+        frames, found, model = read_gap_fit_training(gap_fit, train, points_from)
+    elif train is None or points_from is not None:
+        raise ValueError("TRAIN must be given without --gap-fit, and --points-from only with it.")
+    else:
+        frames, found, model = read_training(train, config, settings, named, verbose=1)
     if optimize:
         model.set_params(optimize=("noise", "delta"))
-    print_ledger(frames, found, str(train))
-    console.print("\n[bold]configuration[/]" + ("" if config else " (from the data)"))
+    print_ledger(frames, found, str(train or "at_file"))
+    console.print("\n[bold]configuration[/]" + ("" if config or gap_fit else " (from the data)"))
     console.print(dump_config(config_of(model)), markup=False, soft_wrap=True)
     console.print()
     if not output.parent.is_dir():

@@ -20,6 +20,7 @@ from ase.md.verlet import VelocityVerlet
 from .._validation import check_integer, check_real
 from ..calculator import GAPCalculator
 from ..model import load
+from ..model.prediction import STD_DEFAULT, wanted_deviations
 from ..model.progress import track
 from .console import console, guarded
 
@@ -43,7 +44,14 @@ def md(
     ensemble: Annotated[Ensemble, typer.Option(help="nvt: Langevin thermostat; nve: constant energy.")] = Ensemble.nvt,
     friction: Annotated[float, typer.Option(help="Of the thermostat, 1/fs.")] = 0.01,
     every: Annotated[int, typer.Option(help="Steps between written frames and log lines.")] = 10,
-    uncertainty: Annotated[bool, typer.Option(help="Log the standard deviations of the energies as well.")] = False,
+    uncertainty: Annotated[
+        str | None,
+        typer.Option(
+            help="Log standard deviations of the energies as well: exact or fast, from the posterior, or prior, QUIP's of the "
+            "local energies, which needs none.",
+            metavar="KIND",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the velocities and the thermostat.")] = 0,
     output: Annotated[Path, typer.Option("-o", "--output", help="Trajectory (.traj); the log is beside it (.csv).")] = Path(
         "md.traj"
@@ -57,6 +65,7 @@ def md(
     check_integer("steps", steps, at_least=1)
     check_integer("every", every, at_least=1)
     check_real("timestep", timestep, above=0.0, at_most=20.0, remedy="It is in fs; 0.5 to 2 is usual.")
+    with_total = "energy" in wanted_deviations(uncertainty, STD_DEFAULT)
     check_real("friction", friction, above=0.0, remedy="It is in 1/fs; 0.01 is usual.")
     fitted = load(model)
     atoms: Atoms = read(start, index=-1)
@@ -73,15 +82,16 @@ def md(
     with Trajectory(output, "w", atoms) as trajectory, open(output.with_suffix(".csv"), "w", newline="") as file:
         log = csv.writer(file)
         columns = ["step", "time_ps", "potential_eV", "kinetic_eV", "total_eV", "temperature_K"]
-        log.writerow([*columns, "energy_std_eV", "largest_local_energy_std_eV"] if uncertainty else columns)
+        columns += ["energy_std_eV"] * with_total + ["largest_local_energy_std_eV"] * (uncertainty is not None)
+        log.writerow(columns)
 
         def record() -> None:
             potential, kinetic = atoms.get_potential_energy(), atoms.get_kinetic_energy()
             row = [dynamics.nsteps, dynamics.get_time() / (1000 * units.fs), potential, kinetic, potential + kinetic]
             row.append(atoms.get_temperature())
             if uncertainty:
-                (p,) = fitted.evaluate([atoms], forces=False, stress=False, uncertainty="exact")
-                row += [p.energy_std, np.asarray(p.energies_std).max()]
+                (p,) = fitted.evaluate([atoms], forces=False, stress=False, uncertainty=uncertainty)
+                row += [p.energy_std] * with_total + [np.asarray(p.energies_std).max()]
             log.writerow([row[0], *(f"{value:.8g}" for value in row[1:])])
             file.flush()
             os.fsync(file.fileno())

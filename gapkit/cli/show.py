@@ -54,7 +54,7 @@ def show(
     for name, error in fitted.table_errors_.items():
         console.print(f"table        {name}: off by at most {error:.1e} eV an environment of the training set")
     console.print(
-        "uncertainty  " + ("exact (posterior in the file)" if card["uncertainty"] else "no (saved without posterior)")
+        "uncertainty  " + ("exact (posterior in the file)" if card["uncertainty"] else "prior only (no posterior in the file)")
     )
     if fitted.calibration_ is not None:
         console.print(f"calibrated   {fitted.calibration_}", markup=False)

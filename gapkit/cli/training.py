@@ -9,10 +9,20 @@ import typer
 from ase import Atoms
 
 from ..datasets import LabelKeys, read_frames
-from ..model import ZBL, GAPRegressor
+from ..model import ZBL, GAPRegressor, from_gap_fit
 from .config import config_of, has_terms, label_keys, model_from_config, override, read_config
+from .console import console
 
-__all__ = ["ConfigFile", "EnergyKey", "ForcesKey", "Settings", "StressKey", "Train", "read_training"]
+__all__ = [
+    "ConfigFile",
+    "EnergyKey",
+    "ForcesKey",
+    "Settings",
+    "StressKey",
+    "Train",
+    "read_gap_fit_training",
+    "read_training",
+]
 
 Train = Annotated[Path, typer.Argument(help="Structures with labels, any format that ASE reads.")]
 ConfigFile = Annotated[Path | None, typer.Option("-c", "--config", help="gap.yaml; default: automatic, from the data.")]
@@ -58,3 +68,34 @@ def read_training(
     if isinstance(model.baseline, ZBL):
         model.set_params(baseline=model.baseline.explicit(frames))
     return frames, found, model
+
+
+def read_gap_fit_training(
+    command: str, train: Path | None, points_from: Path | None
+) -> tuple[list[Atoms], LabelKeys, GAPRegressor]:
+    """Read the training data, and make the model, that a command line of gap_fit describes.
+
+    Parameters
+    ----------
+    command : str
+        Options of gap_fit.
+    train : Path or None
+        Replaces the file that the command names.
+    points_from : Path or None
+        XML of gap_fit whose sparse points are taken.
+
+    Returns
+    -------
+    frames : list of ase.Atoms
+    keys : LabelKeys
+        Where the labels were found.
+    model : GAPRegressor
+    """
+    job = from_gap_fit(command, train=train, points_from=points_from)
+    if job.chosen:
+        console.print(
+            "gap_fit   chooses sparse points by random numbers and in the order of its neighbours, which cannot be reproduced: "
+            f"gapkit chooses those of {', '.join(job.chosen)} itself; --points-from takes them from gap_fit's XML",
+            soft_wrap=True,
+        )
+    return job.frames, LabelKeys(job.keys), job.model.set_params(verbose=1)

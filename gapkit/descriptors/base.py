@@ -17,12 +17,15 @@ from sklearn.utils.validation import check_is_fitted
 from ..exceptions import InvalidStructureError
 from ..neighbors import NeighborList, check_structures
 
-__all__ = ["DESCRIPTORS", "Descriptor", "Features", "atomic_number", "species_of"]
+__all__ = ["DESCRIPTORS", "SMALLEST_WEIGHT", "Descriptor", "Features", "atomic_number", "species_of"]
 
 Array = NDArray[np.float64]
 
 DESCRIPTORS: dict[str, type[Descriptor]] = {}
 """Every descriptor class by name: what a model file may refer to."""
+
+SMALLEST_WEIGHT = 0.01
+"""Environments with less, close to the cutoff, are no sparse points."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,9 @@ class Descriptor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     one_per_atom: ClassVar[bool] = True
     """Whether every atom has exactly one environment."""
 
+    predict_only: ClassVar[bool] = False
+    """Whether models of other programs can be run with it, but none fitted."""
+
     species: Sequence[int | str] | None
     species_: list[int]
 
@@ -199,6 +205,10 @@ class Descriptor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ndarray of shape (n_pairs of ``features.block``, 3)
             dE/d(pair vector), eV/Å.
         """
+
+    def may_be_sparse(self, features: Features) -> NDArray[np.bool_]:
+        """Which environments a fit may choose as sparse points, shape (n_environments,): not those close to the cutoff."""
+        return features.weights_or_ones >= SMALLEST_WEIGHT
 
     def entries_until(self, neighbors: NeighborList) -> NDArray[np.int64]:
         """Number of (environment, pair) entries of all centres before each one, shape (n_atoms + 1,)."""

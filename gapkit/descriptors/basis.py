@@ -32,7 +32,7 @@ from scipy.special import ive
 
 from .radial import Array, Profile
 
-__all__ = ["RADIAL_BASES", "gaussian_on_spheres", "smeared_basis"]
+__all__ = ["RADIAL_BASES", "gaussian_on_spheres", "scaled_bessel", "smeared_basis"]
 
 Extended = NDArray[np.longdouble]
 
@@ -144,14 +144,14 @@ def gaussian_on_spheres(l: int, r: Array, radii: Array, eta: float) -> tuple[Arr
     """exp(-eta (r² + t²)) i_l(2 eta r t) on spheres of radius t, and its derivatives by the distance r of the Gaussian."""
     a = 2 * eta * radii[None, :]
     gaussian = np.exp(-eta * (radii[None, :] - r[:, None]) ** 2)  # the Bessel functions are scaled by exp(-2 eta r t)
-    i0, i1, i2 = _scaled_bessel(l, a * r[:, None])
+    i0, i1, i2 = scaled_bessel(l, a * r[:, None])
     shift = -2 * eta * r[:, None]
     value = gaussian * i0
     slope = gaussian * (shift * i0 + a * i1)
     return value, slope, gaussian * ((shift**2 - 2 * eta) * i0 + 2 * shift * a * i1 + a**2 * i2)
 
 
-def _scaled_bessel(l: int, x: Array) -> tuple[Array, Array, Array]:
+def scaled_bessel(l: int, x: Array) -> tuple[Array, Array, Array]:
     """exp(-x) times the modified spherical Bessel function i_l(x) and its first two derivatives (those of i_l)."""
 
     def scaled(order: int) -> Array:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from .._validation import check_choice, check_integer, check_real, describe
 from .base import atomic_number
@@ -34,7 +35,8 @@ class Channels(NamedTuple):
 
     ``density_s``, ``weight_s``: density that each species adds to, and with which weight.  ``mix_left``, ``mix_right``: W of
     shape (n_densities, n_max, n_blocks, n_channels of a block), empty for none.  ``factor_k``: √2 for blocks whose elements
-    stand for two.
+    stand for two.  ``centre_sd``: weight of a centre of species s in density d; None for its own, as a neighbour.  ``linear``:
+    sparse matrix that maps the power spectrum to the features before they are normalised; None for the identity.
     """
 
     n_densities: int
@@ -44,6 +46,8 @@ class Channels(NamedTuple):
     mix_right: Array
     block_k3: Index
     factor_k: Array
+    centre_sd: Array | None = None
+    linear: csr_array | None = None
 
     def n_pairs(self, n_max: int) -> int:
         """Number of pairs (a, b): features per l."""

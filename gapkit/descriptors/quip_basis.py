@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from scipy.linalg import cholesky, solve
 from scipy.special import erf, gamma, gammainc
-from sklearn.base import BaseEstimator
 
 from .._validation import check_choice, check_integer, check_real, describe
 from .basis import gaussian_on_spheres
 from .compression import Channels
+from .foreign_basis import ForeignBasis
 from .radial import Array, Profile, cosine_cutoff, product, tabulate
 from .soap_table import RadialTable
 
@@ -35,7 +35,7 @@ _ROOT_2 = float(np.sqrt(2.0))
 _SINGLE_ROOT_2 = float(np.float32(np.sqrt(2.0)))  # a single-precision constant in QUIP's uncoupled mixtures
 
 
-class QuipBasis(BaseEstimator):  # type: ignore[misc]
+class QuipBasis(ForeignBasis):
     """The ``soap`` descriptor of QUIP, as the basis of `SOAP`: ``SOAP(r_cut, n_max, l_max, sigma, rbf=QuipBasis(...))``.
 
     ``r_cut``, ``cutoff_width`` and ``sigma`` are QUIP's cutoff, cutoff_transition_width and atom_sigma; features come in
@@ -136,7 +136,7 @@ class QuipBasis(BaseEstimator):  # type: ignore[misc]
         self.species_Z = species_Z
         self.divide_by_degeneracy = divide_by_degeneracy
 
-    def check_parameters(self) -> None:
+    def check_parameters(self, n_max: int, sigma: float) -> None:
         """Raise ValueError or TypeError if a parameter is out of its range."""
         check_choice("radial_basis", self.radial_basis, ("EQUISPACED_GAUSS", "POLY", "GTO"))
         check_real("basis_error_exponent", self.basis_error_exponent, above=0.0, at_most=30.0)
@@ -159,6 +159,24 @@ class QuipBasis(BaseEstimator):  # type: ignore[misc]
             raise ValueError(describe("rbf", "given one of mixtures, Z_map, and nu_R with nu_S", self))
         if self.Z_map is not None and len(self.Z_map) not in (1, 2):
             raise ValueError(describe("Z_map", "one or two lists of groups of atomic numbers", self.Z_map))
+
+    @property
+    def last_element(self) -> float:
+        """What follows the normalised power spectrum."""
+        return float(self.covariance_sigma0)
+
+    def radial_table(self, r_cut: float, n_max: int, l_max: int, sigma: float, cutoff_width: float) -> RadialTable:
+        """Radial functions of a neighbour; see `quip_table`."""
+        return quip_table(table_settings(self), r_cut, n_max, l_max, sigma, cutoff_width)
+
+    def channels(self, species: Sequence[int], n_max: int, l_max: int) -> Channels:
+        """Which products of coefficients there are; see `quip_channels`."""
+        return quip_channels(self, species, n_max)
+
+    def prefactors(self, l_max: int) -> Array:
+        """Factor of the elements of each l."""
+        degeneracy = 2.0 * np.arange(l_max + 1) + 1.0
+        return 1.0 / np.sqrt(degeneracy) if self.divide_by_degeneracy else np.ones(l_max + 1)
 
 
 @lru_cache(maxsize=16)
@@ -269,7 +287,8 @@ def _quip_channels(parameters: tuple[tuple[str, Any], ...], species: tuple[int, 
     left = np.ascontiguousarray(left[:, :, :, None])
     right = left if same else np.ascontiguousarray(right[:, :, :, None])
     block_k3 = np.array([(a, b, 0) for a, b in blocks], np.int64)
-    return Channels(len(of_densities), densities, visible.astype(float), left, right, block_k3, np.array(factors))
+    centres = np.ones((len(species), len(of_densities))) if basis.central_reference_all_species else None
+    return Channels(len(of_densities), densities, visible.astype(float), left, right, block_k3, np.array(factors), centres)
 
 
 def _stands_for_two(basis: QuipBasis) -> bool:

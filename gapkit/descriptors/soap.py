@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from sklearn.utils.validation import check_is_fitted
 
 from .._backend import soap_ops
@@ -19,8 +20,10 @@ from ..neighbors import NeighborList
 from .base import Descriptor, Features
 from .basis import RADIAL_BASES
 from .compression import Channels, channels_of, check_compression
-from .quip_basis import QuipBasis, quip_channels, quip_table, table_settings
+from .foreign_basis import ForeignBasis
+from .quip_basis import QuipBasis
 from .soap_table import RadialTable, hard_reach, soap_table
+from .turbo_basis import TurboBasis
 from .weighting import Weighting, check_weighting, frozen_weighting, weight_end
 
 __all__ = ["SOAP"]
@@ -69,9 +72,9 @@ class SOAP(Descriptor):
         Largest angular momentum, 0 to 20.
     sigma : float, default 0.5
         Width of the Gaussians, Å.
-    rbf : {"gto", "polynomial"} or QuipBasis, default "gto"
-        Radial basis: Gaussian-type orbitals reach beyond ``r_cut``, polynomials vanish there; `QuipBasis` is QUIP's
-        descriptor, with its own weighting and compression.
+    rbf : {"gto", "polynomial"}, QuipBasis or TurboBasis, default "gto"
+        Radial basis: Gaussian-type orbitals reach beyond ``r_cut``, polynomials vanish there; `QuipBasis` and `TurboBasis`
+        are QUIP's descriptors soap and soap_turbo, with their own weighting and compression.
     weighting : dict, optional
         Weight w(r) of a neighbour at distance r, x = r / r0, beside the cutoff function:
         ``{"function": "poly", "r0", "c", "m"}``: c (1 + 2x³ - 3x²)^m up to r0, 0 beyond;
@@ -122,7 +125,7 @@ class SOAP(Descriptor):
         l_max: int = 6,
         sigma: float = 0.5,
         *,
-        rbf: str | QuipBasis = "gto",
+        rbf: str | QuipBasis | TurboBasis = "gto",
         weighting: Mapping[str, Any] | None = None,
         compression: Mapping[str, Any] | None = None,
         species: Sequence[int | str] | None = None,
@@ -149,15 +152,16 @@ class SOAP(Descriptor):
         check_integer("l_max", self.l_max, at_least=0, at_most=20, remedy="4 to 9 is usual.")
         check_real("sigma", self.sigma, above=0.0, at_most=5.0, remedy="It is in Å; 0.3 to 0.5 is usual.")
         check_choice("average", self.average, ("off", "inner", "outer"))
-        if isinstance(self.rbf, QuipBasis):
-            self.rbf.check_parameters()
+        if isinstance(self.rbf, ForeignBasis):
+            self.rbf.check_parameters(self.n_max, self.sigma)
+            kind = type(self.rbf).__name__
             for name in ("weighting", "compression"):
                 if getattr(self, name) is not None:
-                    raise ValueError(describe(name, "None with QuipBasis", getattr(self, name), "QuipBasis has its own."))
+                    raise ValueError(describe(name, f"None with {kind}", getattr(self, name), f"{kind} has its own."))
             if self.cutoff_width is None:
-                raise ValueError(describe("cutoff_width", "a number with QuipBasis", None, "QUIP's default is 0.5 Å."))
+                raise ValueError(describe("cutoff_width", f"a number with {kind}", None, "QUIP's default is 0.5 Å."))
         else:
-            check_choice("rbf", self.rbf, RADIAL_BASES, "Or a QuipBasis.")
+            check_choice("rbf", self.rbf, RADIAL_BASES, "Or a QuipBasis or TurboBasis.")
         check_weighting(self.weighting)
         check_compression(self.compression)
         if self.cutoff_width is not None:
@@ -191,7 +195,7 @@ class SOAP(Descriptor):
     @property
     def n_features(self) -> int:
         """Length of the power spectrum."""
-        return self._n_spectrum() + isinstance(self.rbf, QuipBasis)
+        return self._n_spectrum() + (self._last_element is not None)
 
     def compute(self, neighbors: NeighborList, *, jacobian: bool = False, centers: slice | None = None) -> Features:
         """Features of the environments of some atoms; see `Descriptor.compute`."""
@@ -200,15 +204,17 @@ class SOAP(Descriptor):
         species = self.species_index(neighbors)
         geometry, radial = self._inputs(neighbors, species, (start, stop))
         left, right = self._factors_of_spectrum(geometry, radial, species[start:stop])
-        spectrum = np.empty((stop - start, self._n_spectrum()))
         products = (left, right, channels.block_k3, *self._prefactors(channels))
-        soap_ops().power_spectrum(*products, spectrum)
+        spectrum = self._spectrum(products, channels)
         norms = self._normalized(spectrum)
         gradient = None
         if jacobian:
-            gradient = np.empty((len(geometry[1]), 3, self._n_spectrum()))
-            mixing = (self.n_max, channels.mix_left, channels.mix_right)
-            soap_ops().jacobian(*geometry, *radial, *mixing, *products, spectrum, norms, gradient)
+            gradient = np.empty((len(geometry[1]), 3, self._n_products(channels)))
+            mixing = (len(self._table().central), channels.mix_left, channels.mix_right)
+            of_products = norms if channels.linear is None else np.full_like(norms, -1.0)
+            soap_ops().jacobian(*geometry, *radial, *mixing, *products, spectrum, of_products, gradient)
+            if channels.linear is not None:
+                gradient = _mapped_gradient(gradient, channels.linear, spectrum, norms, geometry[0])
             gradient = self._with_last(gradient, 0.0)
         values = self._with_last(spectrum)
         state = _State(left, right, norms, geometry[1])
@@ -242,8 +248,7 @@ class SOAP(Descriptor):
         if self.average == "inner":
             left = mean(factors[0])
             factors = left, left if factors[1] is factors[0] else mean(factors[1])
-        spectrum = np.empty((len(factors[0]), self._n_spectrum()))
-        soap_ops().power_spectrum(*factors, channels.block_k3, *self._prefactors(channels), spectrum)
+        spectrum = self._spectrum((*factors, channels.block_k3, *self._prefactors(channels)), channels)
         if self.average == "outer":
             spectrum = mean(spectrum)
         self._normalized(spectrum)
@@ -252,13 +257,13 @@ class SOAP(Descriptor):
     def pullback(self, features: Features, dE_dx: Array, dE_dw: Array | None = None) -> Array:
         """Gradient of an energy with respect to pair vectors, without a Jacobian; see `Descriptor.pullback`."""
         ops, table, constants = soap_ops(), self._table(), _harmonic_constants(self.l_max)
-        state, neighbors, n = features.state, features.neighbors, self._n_spectrum()
+        channels, state, neighbors, n = self._channels(), features.state, features.neighbors, self._n_spectrum()
         gradient, values = np.ascontiguousarray(dE_dx[:, :n], float), features.values[:, :n]
-        if self.normalize:  # d(p / |p|) = (dp - x (x . dp)) / |p|
+        if self.normalize:
             along = np.einsum("ef,ef->e", gradient, values)
-            norms = np.where(state.norms > 0.0, state.norms, np.inf)
-            gradient = (gradient - along[:, None] * values) / norms[:, None]
-        channels = self._channels()
+            gradient = _of_normalized(gradient, along, values, state.norms)
+        if channels.linear is not None:
+            gradient = gradient @ channels.linear
         of_left = np.zeros_like(state.left)
         of_right = of_left if state.right is state.left else np.zeros_like(state.right)
         products = (state.left, state.right, channels.block_k3, *self._prefactors(channels))
@@ -301,53 +306,90 @@ class SOAP(Descriptor):
     ) -> tuple[Array, Array]:
         """Both factors of the power spectrum [e, d, lm, n]; one array if they are the same."""
         channels, central = self._channels(), self._table().central
-        coefficients = np.empty((len(species), channels.n_densities, (self.l_max + 1) ** 2, self.n_max))
-        everywhere = isinstance(self.rbf, QuipBasis) and self.rbf.central_reference_all_species
-        soap_ops().expand(*geometry, *radial, species, np.zeros_like(central) if everywhere else central, coefficients)
-        if everywhere:
-            coefficients[:, :, 0, :] += central
+        coefficients = np.empty((len(species), channels.n_densities, (self.l_max + 1) ** 2, len(central)))
+        usual = channels.centre_sd is None
+        soap_ops().expand(*geometry, *radial, species, central if usual else np.zeros_like(central), coefficients)
+        if channels.centre_sd is not None:
+            coefficients[:, :, 0, :] += channels.centre_sd[species][:, :, None] * central
         left = _mix(coefficients, channels.mix_left)
         return left, left if channels.mix_right is channels.mix_left else _mix(coefficients, channels.mix_right)
+
+    def _spectrum(self, products: tuple[Any, ...], channels: Channels) -> Array:
+        """Features before they are normalised."""
+        spectrum = np.empty((len(products[0]), self._n_products(channels)))
+        soap_ops().power_spectrum(*products, spectrum)
+        if channels.linear is None:
+            return spectrum
+        mapped: Array = (channels.linear @ spectrum.T).T
+        return np.ascontiguousarray(mapped)
 
     def _normalized(self, spectrum: Array) -> Array:
         """Divide by the norms, in place, and return them; negative ones stand for "not normalised"."""
         if not self.normalize:
             return np.full(len(spectrum), -1.0)
         norms: Array = np.sqrt(np.einsum("ef,ef->e", spectrum, spectrum))
+        if isinstance(self.rbf, ForeignBasis):
+            norms[norms < self.rbf.smallest_norm] = -1.0
         spectrum /= np.where(norms > 0.0, norms, 1.0)[:, None]
         return norms
 
-    def _with_last(self, spectrum: Array, last: float | None = None) -> Array:
+    @property
+    def _last_element(self) -> float | None:
+        """Value of the element after the power spectrum, which some foreign bases have."""
+        return self.rbf.last_element if isinstance(self.rbf, ForeignBasis) else None
+
+    def _with_last(self, spectrum: Array, value: float | None = None) -> Array:
         """Append the last element of QUIP's vectors."""
-        if not isinstance(self.rbf, QuipBasis):
+        if self._last_element is None:
             return spectrum
-        last = float(self.rbf.covariance_sigma0) if last is None else last
-        return np.concatenate([spectrum, np.full((*spectrum.shape[:-1], 1), last)], axis=-1)
+        value = self._last_element if value is None else value
+        return np.concatenate([spectrum, np.full((*spectrum.shape[:-1], 1), value)], axis=-1)
 
     def _table(self) -> RadialTable:
         shape = float(self.r_cut), int(self.n_max), int(self.l_max), float(self.sigma)
-        if isinstance(self.rbf, QuipBasis):
-            return quip_table(table_settings(self.rbf), *shape, float(self.cutoff_width or 0.0))
+        if isinstance(self.rbf, ForeignBasis):
+            return self.rbf.radial_table(*shape, float(self.cutoff_width or 0.0))
         return soap_table(self.rbf, *shape, None if self.cutoff_width is None else float(self.cutoff_width), self._weighting())
 
     def _weighting(self) -> Weighting:
         return frozen_weighting(self.weighting)
 
     def _channels(self) -> Channels:
-        if isinstance(self.rbf, QuipBasis):
-            return quip_channels(self.rbf, self.species_, self.n_max)
+        if isinstance(self.rbf, ForeignBasis):
+            return self.rbf.channels(self.species_, self.n_max, self.l_max)
         return channels_of(self.compression, self.species_, self.n_max)
 
+    def _n_products(self, channels: Channels) -> int:
+        """Number of elements of the power spectrum."""
+        return channels.n_pairs(self.n_max) * (self.l_max + 1)
+
     def _n_spectrum(self) -> int:
-        """Number of elements of the power spectrum; QUIP's vectors have one more."""
-        return self._channels().n_pairs(self.n_max) * (self.l_max + 1)
+        """Number of features, but for a last element."""
+        channels = self._channels()
+        return self._n_products(channels) if channels.linear is None else channels.linear.shape[0]
 
     def _prefactors(self, channels: Channels) -> tuple[Array, Array]:
         """Factor of each block of channels, and of each l."""
+        if isinstance(self.rbf, ForeignBasis):
+            return channels.factor_k, self.rbf.prefactors(self.l_max)
         of_l = 1.0 / np.sqrt(2.0 * np.arange(self.l_max + 1) + 1.0)
-        if isinstance(self.rbf, QuipBasis):
-            return channels.factor_k, of_l if self.rbf.divide_by_degeneracy else np.ones_like(of_l)
         return channels.factor_k if self.normalize else np.ones_like(channels.factor_k), np.pi * np.sqrt(8.0) * of_l
+
+
+def _of_normalized(gradient: Array, along: Array, values: Array, norms: Array) -> Array:
+    """(g - x (x . g)) / |p| for vectors x = p / |p|, whose product with g is given; g itself where nothing was divided."""
+    divisors = np.where(norms > 0.0, norms, np.where(norms < 0.0, 1.0, np.inf))
+    result: Array = (gradient - np.where(norms < 0.0, 0.0, along)[..., None] * values) / divisors[..., None]
+    return result
+
+
+def _mapped_gradient(gradient: Array, linear: csr_array, values: Array, norms: Array, first: NDArray[np.int64]) -> Array:
+    """Jacobian of the normalised features from that of the power spectrum, which ``linear`` maps to them."""
+    flat: Array = (linear @ gradient.reshape(-1, gradient.shape[2]).T).T
+    mapped = flat.reshape(*gradient.shape[:2], -1)
+    environment = np.repeat(np.arange(len(values)), np.diff(first))
+    along = np.einsum("pcf,pf->pc", mapped, values[environment])
+    return _of_normalized(mapped, along, values[environment][:, None, :], norms[environment][:, None])
 
 
 def _mix(coefficients: Array, mixing: Array) -> Array:

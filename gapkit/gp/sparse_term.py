@@ -17,6 +17,8 @@ __all__ = ["SparseTerm", "coefficients_from", "pivoted_cholesky", "whiten"]
 
 Array = NDArray[np.float64]
 
+_NO_POINTS = np.arange(0), np.empty((0, 0))
+
 
 @dataclass(frozen=True)
 class SparseTerm:
@@ -40,6 +42,8 @@ class SparseTerm:
         Lower triangular factors.
     columns : list of slice
         Place of each group among all sparse points of the model.
+    jitter : float
+        What is added to the diagonal of delta² K_uu, eV²; only gap_fit's models have any.
     """
 
     descriptor: Descriptor
@@ -50,6 +54,7 @@ class SparseTerm:
     scales: list[Array] | None
     cholesky: list[Array]
     columns: list[slice]
+    jitter: float = 0.0
 
     @classmethod
     def build(
@@ -62,6 +67,7 @@ class SparseTerm:
         *,
         weights: Sequence[Array] | None = None,
         scales: Sequence[Array] | None = None,
+        jitter: float = 0.0,
     ) -> tuple[SparseTerm, int]:
         """Factorise K_uu of each group, drop points that the others determine; return the term and how many were dropped."""
         weights = [np.ones(len(p)) for p in points] if weights is None else weights
@@ -70,15 +76,15 @@ class SparseTerm:
             scaled = candidates if scales is None else candidates / scales[group]
             if kernel.is_stationary() and len(candidates):
                 scaled = scaled - scaled.mean(axis=0)  # see `seen`
-            index, factor = pivoted_cholesky(kernel(scaled)) if len(candidates) else (np.arange(0), np.empty((0, 0)))
+            index, factor = _factorised(kernel(scaled), weight, jitter / delta**2) if len(candidates) else _NO_POINTS
             kept.append(np.ascontiguousarray(candidates[index]))
             kept_weights.append(weight[index])
-            factors.append(np.asfortranarray(weight[index][:, None] * factor))
+            factors.append(factor)
             columns.append(slice(first_column, first_column + len(index)))
             first_column += len(index)
             dropped += len(candidates) - len(index)
         scales = None if scales is None else list(scales)
-        return cls(descriptor, kernel, delta, kept, kept_weights, scales, factors, columns), dropped
+        return cls(descriptor, kernel, delta, kept, kept_weights, scales, factors, columns, jitter), dropped
 
     def scaled(self, group: int, values: Array) -> Array:
         """Divide by the scales of a group: features, or gradients by what the kernel sees."""
@@ -101,6 +107,17 @@ class SparseTerm:
     def n_points(self) -> int:
         """Number of sparse points of all groups."""
         return sum(len(p) for p in self.points)
+
+
+def _factorised(kernel: Array, weights: Array, jitter: float) -> tuple[NDArray[np.int64], Array]:
+    """Which points are kept, and L with L Lᵀ = w k w (plus the jitter, at unit delta); overwrites ``kernel``."""
+    if jitter:
+        kernel *= weights
+        kernel *= weights[:, None]
+        kernel[np.diag_indices_from(kernel)] += jitter
+        return pivoted_cholesky(kernel)
+    index, factor = pivoted_cholesky(kernel)
+    return index, np.asfortranarray(weights[index][:, None] * factor)
 
 
 def pivoted_cholesky(matrix: Array) -> tuple[NDArray[np.int64], Array]:

@@ -36,14 +36,18 @@ _BATCH = 4096  # candidates in a step of k-means
 
 
 def check_selection(selection: Any) -> None:
-    """Raise ValueError or TypeError unless ``selection`` is a method, indices, or a mapping of groups to those."""
+    """Raise ValueError or TypeError unless ``selection`` is a method, indices, or a mapping of groups to those or to points."""
     if isinstance(selection, str):
         check_choice("selection", selection, SELECTIONS)
     elif isinstance(selection, Mapping):
         for group, chosen in selection.items():
             if not isinstance(group, str) or isinstance(chosen, Mapping):
-                raise TypeError(describe("selection", "a method or list of indices for each name of a group", dict(selection)))
-            check_selection(chosen)
+                rule = "a method, list of indices or array of points for each name of a group"
+                raise TypeError(describe("selection", rule, dict(selection)))
+            if np.ndim(chosen) == 2:
+                _check_points(group, np.asarray(chosen, float))
+            else:
+                check_selection(chosen)
     elif isinstance(selection, (Sequence, np.ndarray)) and len(selection):
         for k in selection:
             check_integer("selection", k, at_least=0, remedy="Indices of environments count from 0.")
@@ -52,8 +56,17 @@ def check_selection(selection: Any) -> None:
         raise TypeError(describe("selection", rule, selection))
 
 
-def selection_of_groups(name: str, selection: Any, groups: Sequence[str]) -> list[str | Index]:
-    """Method or indices (ascending, each once) of every group; "auto" for those that a mapping leaves out.
+def _check_points(group: str, points: Array) -> None:
+    """Raise ValueError unless these can be sparse points with their weights."""
+    if not np.isfinite(points).all():
+        raise ValueError(describe(f"selection[{group!r}]", "finite points", points[~np.isfinite(points)][0]))
+    if points.size and not (points[:, -1] > 0.0).all():
+        remedy = "The last column is the weight; environments without one have no energy. Remove these points."
+        raise ValueError(describe(f"selection[{group!r}]", "points with a weight above 0", float(points[:, -1].min()), remedy))
+
+
+def selection_of_groups(name: str, selection: Any, groups: Sequence[str]) -> list[str | Index | Array]:
+    """Method, indices (ascending, each once) or points of every group; "auto" for those that a mapping leaves out.
 
     Indices that are not in a mapping count the environments of all groups together: every group gets them.
 
@@ -72,9 +85,11 @@ def selection_of_groups(name: str, selection: Any, groups: Sequence[str]) -> lis
     return [_each_once(name, selection.get(group, "auto")) for group in groups]
 
 
-def _each_once(name: str, chosen: Any) -> str | Index:
+def _each_once(name: str, chosen: Any) -> str | Index | Array:
     if isinstance(chosen, str):
         return chosen
+    if np.ndim(chosen) == 2:
+        return np.asarray(chosen, float)
     indices = np.unique(np.asarray(chosen, np.int64))
     if len(indices) < len(chosen):
         warnings.warn(

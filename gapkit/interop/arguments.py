@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from .._validation import describe
 from ..exceptions import ModelFormatError
 
-__all__ = ["Arguments", "parse_arguments", "split_descriptors"]
+__all__ = ["Arguments", "parse_arguments", "split_descriptors", "split_words"]
 
 _CLOSING = {"{": "}", '"': '"', "'": "'"}
 
@@ -81,6 +81,10 @@ class Arguments:
             raise ModelFormatError(self._wrong(keys, "T or F", text))
         return letter == "T"
 
+    def asked(self) -> set[str]:
+        """Keys that somebody asked for, whether they are there or not."""
+        return set(self._asked)
+
     def not_asked(self) -> list[str]:
         """Keys that nobody asked for."""
         return [key for key in self.values if key not in self._asked]
@@ -96,7 +100,8 @@ def parse_arguments(text: str) -> Arguments:
     Parameters
     ----------
     text : str
-        Values with blanks stand in braces or quotation marks, which may be nested in one another.
+        Values with blanks stand in braces or quotation marks, which may be nested in one another; so may a key with its value,
+        as on a command line.
 
     Returns
     -------
@@ -108,11 +113,16 @@ def parse_arguments(text: str) -> Arguments:
         If a brace or quotation mark is not closed.
     """
     values: dict[str, str] = {}
-    for word in _split(text, " \t\r\n"):
-        key, sign, value = word.partition("=")
+    for word in split_words(text):
+        key, sign, value = _bare(word).partition("=")
         if key.strip("}"):
             values[key] = _bare(value) if sign else "T"
     return Arguments(values, text)
+
+
+def split_words(text: str) -> list[str]:
+    """The words of a text; blanks in braces or quotation marks do not separate."""
+    return _split(text, " \t\r\n")
 
 
 def split_descriptors(text: str) -> list[str]:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
-from ..descriptors import SOAP, Descriptor, QuipBasis, ThreeBody, TwoBody
+import numpy as np
+from numpy.typing import NDArray
+
+from ..descriptors import SOAP, Descriptor, DistanceNb, QuipBasis, ThreeBody, TurboBasis, TwoBody
 from ..exceptions import ModelFormatError, NumericalWarning
 from .arguments import Arguments, parse_arguments
-from .quip_bodies import body_text, matching_groups, three_body, two_body
+from .quip_bodies import body_text, cluster_numbers, distance_nb, matching_groups, three_body, two_body
+from .quip_turbo import turbo_descriptor, turbo_text
 
 __all__ = ["QuipDescriptor", "read_descriptor", "species_of_text", "write_descriptor"]
 
-_KNOWN = ("distance_2b", "angle_3b", "soap")
+Array = NDArray[np.float64]
+
+_KNOWN = ("distance_2b", "angle_3b", "distance_Nb", "soap", "soap_turbo")
 _DIVIDED_SINCE = 1423143769  # gap_version from which on elements of soap are divided by √(2l + 1)
 _OWN_REFERENCE_SINCE = 1426512068  # gap_version from which on the centre is by default in the density of its own species
 
@@ -36,8 +43,8 @@ class QuipDescriptor:
     descriptor : Descriptor
         Not fitted.
     numbers : tuple of int
-        Atomic numbers that select environments: of the centres (soap), of both atoms (pairs), or of the centre and both
-        neighbours (triplets); 0 for any.
+        Atomic numbers that select environments: of the centres (soap), of both atoms (pairs), of the centre and both
+        neighbours (triplets), or of all atoms (clusters); 0 for any.
     """
 
     descriptor: Descriptor
@@ -51,7 +58,9 @@ class QuipDescriptor:
         return matching_groups(self.descriptor, self.numbers)
 
 
-def read_descriptor(text: str, gap_version: int) -> QuipDescriptor:
+def read_descriptor(
+    text: str, gap_version: int, folder: Path, *, theta: Array | None = None, use_central_weight: bool = False
+) -> QuipDescriptor:
     """Read the text of a descriptor.
 
     Parameters
@@ -61,6 +70,12 @@ def read_descriptor(text: str, gap_version: int) -> QuipDescriptor:
         not looked at.
     gap_version : int
         Of the file: decides what old texts mean.
+    folder : Path
+        Where it is, and the files that the text names.
+    theta : ndarray of shape (n_features,), optional
+        Length scales of an ard_se kernel, which the descriptor of clusters needs.
+    use_central_weight : bool, default False
+        Of soap_turbo: see `gapkit.interop.quip_turbo.turbo_descriptor`.
 
     Returns
     -------
@@ -81,10 +96,15 @@ def read_descriptor(text: str, gap_version: int) -> QuipDescriptor:
     options.flag(name, default=True)
     if name == "soap":
         result = QuipDescriptor(*_soap(options, gap_version))
+    elif name == "soap_turbo":
+        soap, centres = turbo_descriptor(options, folder, use_central_weight=use_central_weight)
+        result = QuipDescriptor(soap, tuple(centres))
     elif name == "distance_2b":
         result = QuipDescriptor(two_body(options), (options.integer("Z1", default=0), options.integer("Z2", default=0)))
     elif name == "angle_3b":
         result = QuipDescriptor(three_body(options), _triplet(options))
+    elif name == "distance_Nb":
+        result = QuipDescriptor(distance_nb(options, theta, gap_version), cluster_numbers(options))
     else:
         raise ModelFormatError(
             f"Descriptors of QUIP must be among {', '.join(_KNOWN)}; got {name or text!r}. gapkit cannot run this model."
@@ -186,8 +206,12 @@ def write_descriptor(descriptor: Descriptor, group: int) -> str:
     ValueError
         If QUIP does not have the descriptor.
     """
+    if isinstance(descriptor, DistanceNb):
+        return body_text(descriptor, (descriptor.species_[group],) * int(descriptor.order))
     if isinstance(descriptor, (TwoBody, ThreeBody)):
         return body_text(descriptor, _numbers_of_group(descriptor, group))
+    if isinstance(descriptor, SOAP) and isinstance(descriptor.rbf, TurboBasis):
+        return turbo_text(descriptor, descriptor.species_[group])
     if isinstance(descriptor, SOAP) and isinstance(descriptor.rbf, QuipBasis):
         return _soap_text(descriptor, descriptor.rbf, descriptor.species_[group])
     name = type(descriptor).__name__

@@ -21,7 +21,7 @@ from ..exceptions import ModelFormatError, NumericalWarning
 from .arguments import parse_arguments
 from .quip_records import KERNELS, GluePair, QuipCoordinate, QuipModel
 
-__all__ = ["read_quip"]
+__all__ = ["read_glue", "read_quip"]
 
 Array = NDArray[np.float64]
 Attributes = dict[str, str]
@@ -51,7 +51,39 @@ def read_quip(path: str | Path) -> QuipModel:
     ModelFormatError
         If it is no GAP, incomplete, damaged, or has a document type declaration.
     """
-    path = Path(path)
+    return _parsed(Path(path)).result()
+
+
+def read_glue(path: str | Path) -> tuple[dict[tuple[int, int], GluePair], tuple[int, ...]]:
+    """Read the tables of a Glue potential from a file of parameters, with or without a GAP beside them.
+
+    Parameters
+    ----------
+    path : str or Path
+        The XML.
+
+    Returns
+    -------
+    glue : dict of (int, int) to GluePair
+        As in `QuipModel`.
+    embedding : tuple of int
+        Atomic numbers that have an embedding energy.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file does not exist.
+    ModelFormatError
+        If it has no tables, or is damaged.
+    """
+    state = _parsed(Path(path))
+    if not state.glue:
+        raise ModelFormatError(f"{path} must hold the tables of a Glue potential (<Glue_params> with <per_pair_data>).")
+    return state.glue, state.embedding()
+
+
+def _parsed(path: Path) -> _Parser:
+    """What is in a file, as far as it is known here."""
     state = _Parser(path)
     parser = expat.ParserCreate()
     parser.buffer_text = True
@@ -70,7 +102,7 @@ def read_quip(path: str | Path) -> QuipModel:
             raise
         what = f"attribute {error} is missing" if isinstance(error, KeyError) else str(error)
         raise ModelFormatError(f"{path} must be QUIP's GAP XML; line {parser.CurrentLineNumber}: {what}.") from error
-    return state.result()
+    return state
 
 
 def _read_numbers(path: Path, md5: str | None) -> Array:
@@ -109,7 +141,7 @@ class _Parser:
         self._do_core = False
         self._promised: int | None = None
         self._parts: list[bytes] = []
-        self._glue: dict[tuple[int, int], GluePair] = {}
+        self.glue: dict[tuple[int, int], GluePair] = {}
         self._types: dict[int, int] = {}
         self._embedding: dict[int, list[float]] = {}
         self._type = 0
@@ -278,7 +310,11 @@ class _Parser:
         if len(r) < 2 or not np.isfinite(energy).all() or not (np.diff(r) > 0).all():
             raise ModelFormatError(f"{self.path}: a potential_pair must have two or more knots, r ascending, energies finite.")
         low, high = sorted(self._types[t] for t in self._pair)
-        self._glue[low, high] = GluePair(r, energy, (float(attributes.get("y1", "0")), float(attributes.get("yn", "0"))))
+        self.glue[low, high] = GluePair(r, energy, (float(attributes.get("y1", "0")), float(attributes.get("yn", "0"))))
+
+    def embedding(self) -> tuple[int, ...]:
+        """Atomic numbers with an embedding energy that is not 0."""
+        return tuple(z for z, energies in self._embedding.items() if any(energies))
 
     def result(self) -> QuipModel:
         """The records, once the file has ended."""
@@ -302,8 +338,8 @@ class _Parser:
             e0=self._e0,
             coordinates=self._coordinates,
             core=core,
-            glue=self._glue if core else {},
-            embedding=tuple(z for z, energies in self._embedding.items() if any(energies)) if core else (),
+            glue=self.glue if core else {},
+            embedding=self.embedding() if core else (),
             energy_scale=own,
             gapkit=b"".join(self._parts),
         )

@@ -111,6 +111,13 @@ class Kernel(SklearnKernel):  # type: ignore[misc]
         square = _squares(np.atleast_2d(X))[:, None]
         return self.of_products(square, square, square)[:, 0]
 
+    def diag_slopes(self, X: Array) -> Array:
+        """B' of dk(x, x)/dx = B' x for each row of X, shape (n,): 2 (A + B), as k is symmetric."""
+        square = _squares(np.atleast_2d(X))[:, None]
+        _, a, b = self.slopes_of_products(square, square, square)
+        result: Array = 2.0 * (a if b is None else a + b)[:, 0]
+        return result
+
     def slopes(self, X: Array, S: Array) -> tuple[Array, Array]:
         """A and B of ∂k(x, s)/∂x = A s + B x.
 

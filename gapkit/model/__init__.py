@@ -4,6 +4,7 @@ from .automatic import RECIPES, automatic_noise, automatic_terms
 from .baseline import Baseline
 from .estimate import FitEstimate, estimate_fit
 from .fitting import collect_labels
+from .gap_fit import GapFitJob, from_gap_fit
 from .glue import Glue
 from .loading import load, save
 from .potential import Potential
@@ -20,6 +21,7 @@ __all__ = [
     "Baseline",
     "FitEstimate",
     "GAPRegressor",
+    "GapFitJob",
     "Glue",
     "Potential",
     "Prediction",
@@ -28,6 +30,7 @@ __all__ = [
     "automatic_terms",
     "collect_labels",
     "estimate_fit",
+    "from_gap_fit",
     "load",
     "save",
 ]

@@ -96,12 +96,15 @@ class FittedModel(RegressorMixin, UncertaintyMethods, TermParameters):  # type: 
             Structures; labels are not looked at.
         forces, stress : bool, default True
             Whether to compute them.
-        uncertainty : None, "exact" or "fast", default None
+        uncertainty : None, "exact", "fast" or "prior", default None
             "exact": standard deviations from the posterior.  "fast": for energies an estimate between rigorous bounds, at a
             third of the cost of the energy itself; for forces and stresses the spread of 16 sampled potentials, good to 18 %,
-            which does not see what is far from all sparse points (`gapkit.model.fast_spread`).
+            which does not see what is far from all sparse points (`gapkit.model.fast_spread`).  "prior": QUIP's
+            local_gap_variance, its root, for local energies alone: what the sparse points leave open, blind to data and noise,
+            never calibrated; needs no posterior (`gapkit.model.prior_spread`).
         std : collection of {"energy", "energies", "forces", "stress"}, default the first two
-            Which standard deviations; those of forces and stresses cost as much as rows of a fit.
+            Which standard deviations; those of forces and stresses cost as much as rows of a fit.  With "prior" the default is
+            "energies" alone.
 
         Returns
         -------
@@ -112,6 +115,8 @@ class FittedModel(RegressorMixin, UncertaintyMethods, TermParameters):  # type: 
         ------
         InvalidStructureError
             If a structure is invalid or contains a species that the model was not trained on.
+        ValueError
+            If the uncertainty needs a posterior and the model has none, or "prior" is asked for more than local energies.
         """
         check_is_fitted(self, "potential_")
         frames = check_structures(frames)
@@ -121,10 +126,12 @@ class FittedModel(RegressorMixin, UncertaintyMethods, TermParameters):  # type: 
         for start, chunk in track(chunks, "predictions", len(chunks), show=bool(self.verbose) and len(chunks) > 1):
             neighbors = NeighborList.from_atoms(chunk, self.potential_.neighbor_range, first_frame=start)
             part = predict(self.potential_, neighbors, forces=forces, stress=stress, uncertainty=uncertainty, std=std)
-            result += self.complete(part, chunk, start)
+            result += self.complete(part, chunk, start, calibrate=uncertainty != "prior")
         return result
 
-    def complete(self, predictions: Sequence[Prediction], frames: Sequence[Atoms], first_frame: int = 0) -> list[Prediction]:
+    def complete(
+        self, predictions: Sequence[Prediction], frames: Sequence[Atoms], first_frame: int = 0, *, calibrate: bool = True
+    ) -> list[Prediction]:
         """Add the baseline to what the Gaussian process predicts, and calibrate standard deviations.
 
         Parameters
@@ -135,13 +142,15 @@ class FittedModel(RegressorMixin, UncertaintyMethods, TermParameters):  # type: 
             Their structures.
         first_frame : int, default 0
             Number of the first, for messages.
+        calibrate : bool, default True
+            Whether the standard deviations are of the posterior, which the calibration is about, or of the prior.
 
         Returns
         -------
         list of Prediction
         """
         result = add_baseline(self.baseline_, predictions, frames, first_frame)
-        return result if self.calibration_ is None else calibrated(self.calibration_, frames, result)
+        return result if self.calibration_ is None or not calibrate else calibrated(self.calibration_, frames, result)
 
     def score(self, X: Sequence[Atoms], y: Sequence[float] | None = None) -> float:
         """Coefficient of determination R² of the energy per atom.

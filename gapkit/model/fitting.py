@@ -25,11 +25,10 @@ from .terms import Term
 __all__ = ["CHUNK_ATOMS", "check_groups", "choose_terms", "chunks_of_frames", "collect_labels", "grow_terms"]
 
 Array = NDArray[np.float64]
-Selection = list[str | NDArray[np.int64]]
+Selection = list[str | NDArray[np.int64] | Array]
 
 CHUNK_ATOMS = 256  # rows of a chunk: at most about 3 * CHUNK_ATOMS force components are held at a time
 _POOL = 20  # candidates kept per sparse point
-_SMALLEST_WEIGHT = 0.01  # environments closer to the cutoff are no sparse points
 _SMALLEST_SCALE = 1e-8  # of a feature that does not vary, as in QUIP
 
 
@@ -105,12 +104,16 @@ class _Pool:
     taken: list[Array] = field(default_factory=list)
     numbered: int = 0
 
+    def look(self, values: Array) -> None:
+        """Note the range of all environments, those at the cutoff included (as QUIP does)."""
+        if len(values):
+            self.lowest = np.minimum(self.lowest, values.min(axis=0))
+            self.highest = np.maximum(self.highest, values.max(axis=0))
+
     def add(self, values: Array, rank: Array) -> None:
         """Keep the environments with the lowest random ``rank``, in order of arrival."""
         self.seen += len(values)
         if len(values):
-            self.lowest = np.minimum(self.lowest, values.min(axis=0))
-            self.highest = np.maximum(self.highest, values.max(axis=0))
             self.moments = self.moments + np.array([values.sum(axis=0), (values**2).sum(axis=0)])
         self.rank = np.concatenate([self.rank, rank])
         self.values.append(values)
@@ -124,11 +127,11 @@ class _Pool:
             self.numbered = numbered
 
     def spread(self, kind: str) -> Array:
-        """Range or standard deviation of each feature over all environments seen."""
+        """Range of each feature over all environments, or standard deviation over those that may become sparse points."""
+        if kind == "range" and np.ndim(self.highest):
+            return np.asarray(self.highest - self.lowest)[:-1]
         if not self.seen:
             return np.ones(1)
-        if kind == "range":
-            return np.asarray(self.highest - self.lowest)[:-1]
         mean, square = np.asarray(self.moments)[:, :-1] / self.seen
         deviation: Array = np.sqrt(np.maximum(square - mean**2, 0.0))
         return deviation
@@ -143,7 +146,12 @@ class _Pool:
 
 
 def choose_terms(
-    named_terms: Sequence[tuple[str, Term]], frames: Sequence[Atoms], random_state: int | None, *, show: bool
+    named_terms: Sequence[tuple[str, Term]],
+    frames: Sequence[Atoms],
+    random_state: int | None,
+    *,
+    show: bool,
+    jitter: float = 0.0,
 ) -> list[SparseTerm]:
     """Fit the descriptors and choose the sparse points of every term.
 
@@ -157,6 +165,8 @@ def choose_terms(
         Seed of the sampling and of CUR.
     show : bool
         Whether to show a progress bar.
+    jitter : float, default 0.0
+        Added to the diagonal of delta² K_uu, eV².
 
     Returns
     -------
@@ -173,7 +183,7 @@ def choose_terms(
         scales = _scales(name, term, descriptor, pools)
         points, weights = _choose(name, term, descriptor, selection, pools, scales, rng)
         sparse, dropped = SparseTerm.build(
-            descriptor, clone(term.kernel), float(term.delta), points, column, weights=weights, scales=scales
+            descriptor, clone(term.kernel), float(term.delta), points, column, weights=weights, scales=scales, jitter=jitter
         )
         if dropped:
             warnings.warn(
@@ -198,7 +208,14 @@ def _sample(
 ) -> list[_Pool]:
     """First pass: of each group, a sample of the environments or those whose indices are given."""
     n = sum(term.n_sparse.values()) if isinstance(term.n_sparse, Mapping) else term.n_sparse
-    pools = [_Pool(_POOL * n) if isinstance(chosen, str) else _Pool(0, chosen) for chosen in selection]
+    pools = [
+        _Pool(_POOL * n) if isinstance(chosen, str) else _Pool(0, None if chosen.ndim == 2 else chosen.astype(np.int64))
+        for chosen in selection
+    ]
+    if not isinstance(term.scale, str) and all(np.ndim(chosen) == 2 for chosen in selection):
+        for pool in pools:  # all points are given: nothing is asked of the structures
+            pool.values.append(np.empty((0, descriptor.n_features + 1)))
+        return pools
     by_group = isinstance(term.selection, Mapping)
     counted = np.zeros(len(pools), np.int64)  # environments of each group in the chunks before
     chunks = list(chunks_of_frames(frames))
@@ -206,11 +223,12 @@ def _sample(
         neighbors = NeighborList.from_atoms(chunk, descriptor.neighbor_range, first_frame=start)
         features = descriptor.compute(neighbors)
         rank = rng.random(len(features.values))
-        weights = features.weights_or_ones
-        rows = np.column_stack([features.values, weights])
+        candidates = descriptor.may_be_sparse(features)
+        rows = np.column_stack([features.values, features.weights_or_ones])
         for group, pool in enumerate(pools):
             own = np.flatnonzero(features.groups == group)
-            members = own[weights[own] >= _SMALLEST_WEIGHT]
+            members = own[candidates[own]]
+            pool.look(rows[own])
             pool.add(rows[members], rank[members])
             if by_group:
                 pool.take(rows[own], counted[group] + np.arange(len(own)), int(counted[group]) + len(own))
@@ -224,25 +242,32 @@ def _scales(name: str, term: Term, descriptor: Descriptor, pools: Sequence[_Pool
     """What the features of each group are divided by: QUIP's theta."""
     if term.scale is None:
         return None
+    groups = descriptor.group_names_
     if isinstance(term.scale, str):
         spread = [pool.spread(term.scale) for pool in pools]
     else:
-        spread = [np.atleast_1d(np.asarray(term.scale, float))] * len(pools)
-        if len(spread[0]) != descriptor.n_features:
-            raise ValueError(
-                f"`scale` of term {name!r} must have one number per feature; got {len(spread[0])} for {descriptor.n_features} "
-                "features. Correct its length, or use 'std' or 'range'."
-            )
+        by_group = term.scale if isinstance(term.scale, Mapping) else dict.fromkeys(groups, term.scale)
+        _check_names(name, "scale", by_group, groups)
+        spread = [np.atleast_1d(np.asarray(by_group.get(g, np.ones(descriptor.n_features)), float)) for g in groups]
+        for of_group in spread:
+            if len(of_group) != descriptor.n_features:
+                raise ValueError(
+                    f"`scale` of term {name!r} must have one number per feature; got {len(of_group)} for "
+                    f"{descriptor.n_features} features. Correct its length, or use 'std' or 'range'."
+                )
     return [np.where(s < _SMALLEST_SCALE, 1.0, s) for s in spread]
 
 
 def check_groups(name: str, term: Term, descriptor: Descriptor) -> None:
     """Raise ValueError if ``n_sparse`` names a group that the fitted descriptor does not have."""
-    unknown = sorted(set(term.n_sparse) - set(descriptor.group_names_)) if isinstance(term.n_sparse, Mapping) else []
+    if isinstance(term.n_sparse, Mapping):
+        _check_names(name, "n_sparse", term.n_sparse, descriptor.group_names_)
+
+
+def _check_names(name: str, parameter: str, by_group: Mapping[str, object], groups: Sequence[str]) -> None:
+    unknown = sorted(set(by_group) - set(groups))
     if unknown:
-        raise ValueError(
-            f"`n_sparse` of term {name!r} must name groups among {descriptor.group_names_}; got {unknown}. Correct the keys."
-        )
+        raise ValueError(f"`{parameter}` of term {name!r} must name groups among {groups}; got {unknown}. Correct the keys.")
 
 
 def _choose(
@@ -258,7 +283,7 @@ def _choose(
     candidates = [pool.prune() for pool in pools]
     candidates = [values[distinct(values[:, :-1])] for values in candidates]
     counts = np.array([len(values) for values in candidates])
-    free = [pool.given is None for pool in pools]  # to be chosen
+    free = [isinstance(chosen, str) for chosen in selection]  # to be chosen
     if isinstance(term.n_sparse, Mapping):
         check_groups(name, term, descriptor)
         wanted = [int(term.n_sparse.get(g, 0)) if f else 0 for g, f in zip(descriptor.group_names_, free, strict=True)]
@@ -278,11 +303,26 @@ def _choose(
         if isinstance(method, str):
             values = rows[:, :-1] if scales is None else rows[:, :-1] / scales[group]
             chosen = rows[select_points(method, values, share, rng, term.kernel)] if share else rows[:0]
+        elif method.ndim == 2:
+            chosen = _points(name, descriptor, group, method.astype(float))
         else:
             chosen = _given(name, pools[group])
         points.append(np.ascontiguousarray(chosen[:, :-1]))
         weights.append(chosen[:, -1])
     return points, weights
+
+
+def _points(name: str, descriptor: Descriptor, group: int, given: Array) -> Array:
+    """Points that were given with their weights, checked."""
+    where = f"`selection` of term {name!r} and group {descriptor.group_names_[group]!r}"
+    if given.shape[1] != descriptor.n_features + 1:
+        raise ValueError(
+            f"{where} must have {descriptor.n_features + 1} columns, the {descriptor.n_features} features and the weight; got "
+            f"{given.shape[1]}. Take points of this very descriptor."
+        )
+    if descriptor.one_per_atom and (given[:, -1] != 1.0).any():
+        raise ValueError(f"{where} must have weights of 1: an environment is an atom; got {given[:, -1].min()}. Correct them.")
+    return given
 
 
 def _given(name: str, pool: _Pool) -> Array:
@@ -341,7 +381,14 @@ def grow_terms(
                 points[group] = np.vstack([points[group], *(pick[3] for pick in new)])
                 of_points[group] = np.append(of_points[group], [pick[4] for pick in new])
         sparse, _ = SparseTerm.build(
-            old.descriptor, clone(term.kernel), old.delta, points, column, weights=of_points, scales=old.scales
+            old.descriptor,
+            clone(term.kernel),
+            old.delta,
+            points,
+            column,
+            weights=of_points,
+            scales=old.scales,
+            jitter=old.jitter,
         )
         column += sparse.n_points
         result.append(sparse)
@@ -370,8 +417,8 @@ def _environments(descriptor: Descriptor, frames: Sequence[Atoms]) -> list[tuple
     found: list[list[tuple[Array, Array]]] = [[] for _ in descriptor.group_names_]
     for start, chunk in chunks_of_frames(frames):
         features = descriptor.compute(NeighborList.from_atoms(chunk, descriptor.neighbor_range, first_frame=start))
-        weights = features.weights_or_ones
+        weights, candidates = features.weights_or_ones, descriptor.may_be_sparse(features)
         for group, parts in enumerate(found):
-            members = (features.groups == group) & (weights >= _SMALLEST_WEIGHT)
+            members = (features.groups == group) & candidates
             parts.append((features.values[members], weights[members]))
     return [(np.concatenate([v for v, _ in parts]), np.concatenate([w for _, w in parts])) for parts in found]

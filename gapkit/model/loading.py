@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from .._version import __version__
-from ..descriptors import DESCRIPTORS, Descriptor, DScribe, QuipBasis, dscribe_from_plain, dscribe_to_plain
+from ..descriptors import DESCRIPTORS, Descriptor, DScribe, QuipBasis, TurboBasis, dscribe_from_plain, dscribe_to_plain
 from ..exceptions import ModelFormatError
 from ..gp.calibration import Calibration
 from ..gp.observations import Noise
@@ -71,7 +71,7 @@ def save(model: GAPRegressor, path: str | Path, *, posterior: bool = True) -> No
     document = {
         "gapkit": __version__,
         "units": {"energy": "eV", "length": "Å", "forces": "eV/Å", "stress": "eV/Å³"},
-        "parameters": _encode(_without_calculator(model)),
+        "parameters": _encode(_without_calculator(model), arrays),
         "terms": terms,
         "e0": {chemical_symbols[z]: energy for z, energy in potential.e0.items()},
         "e0_source": model.e0_source_,
@@ -105,7 +105,7 @@ def _without_calculator(model: GAPRegressor) -> GAPRegressor:
     return explicit.set_params(baseline=None) if isinstance(explicit.baseline, Baseline) else explicit
 
 
-def load(path: str | Path, baseline: Any = None) -> GAPRegressor:
+def load(path: str | Path, baseline: Any = None, *, use_central_weight: bool = False) -> GAPRegressor:
     """Read a fitted model: of gapkit, whose predictions are those of the model that was saved, bit for bit; or of QUIP.
 
     Parameters
@@ -117,6 +117,9 @@ def load(path: str | Path, baseline: Any = None) -> GAPRegressor:
         The calculator that the model was fitted on top of, made again by you; needed if there is one, and verified: it must
         give the energies of a few training structures that are in the file, to 1e-4 eV/atom.  For a file of QUIP whose core
         potential gapkit does not know: a calculator that stands for it, which cannot be verified.
+    use_central_weight : bool, default False
+        For soap_turbo in a file of QUIP: whether central_weight means what it says.  The released QUIP (0.10.3) takes 1 for it
+        unless there are several species and it is a list, and files do not tell with which QUIP they were fitted.
 
     Returns
     -------
@@ -133,10 +136,10 @@ def load(path: str | Path, baseline: Any = None) -> GAPRegressor:
 
     with open(path, "rb") as file:
         if file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-            return from_quip(read_quip(path), str(path), baseline)
+            return from_quip(read_quip(path), Path(path), baseline, use_central_weight=use_central_weight)
     document, arrays = read_archive(path)
     try:
-        model = _decode(document["parameters"])
+        model = _decode(document["parameters"], arrays)
         if not isinstance(model, GAPRegressor):
             raise ModelFormatError(f"{path} must hold a GAPRegressor; got {type(model).__name__}.")
         terms, coefficients = [], []
@@ -156,7 +159,9 @@ def load(path: str | Path, baseline: Any = None) -> GAPRegressor:
                 columns.append(slice(column, column + n))
                 column += n
             kernel, delta = _decode(entry["kernel"]), float(entry["delta"])
-            terms.append(SparseTerm(descriptor, kernel, delta, points, weights, scales or None, factors, columns))
+            terms.append(
+                SparseTerm(descriptor, kernel, delta, points, weights, scales or None, factors, columns, float(model.jitter))
+            )
             coefficients.append(alphas)
         posterior, model.factors_ = None, {}
         if with_posterior:
@@ -197,7 +202,7 @@ def _classes() -> dict[str, type]:
     """Every class that a file may name."""
     from .regressor import GAPRegressor
 
-    own = (QuipBasis, Term, Noise, ZBL, Glue, GAPRegressor)
+    own = (QuipBasis, TurboBasis, Term, Noise, ZBL, Glue, GAPRegressor)
     return {**DESCRIPTORS, **KERNELS, **{cls.__name__: cls for cls in own}}
 
 
@@ -205,20 +210,24 @@ def _encode_parts(sparse: SparseTerm) -> dict[str, Any]:
     return {"descriptor": _encode(sparse.descriptor), "kernel": _encode(sparse.kernel)}
 
 
-def _encode(value: Any) -> Any:
-    """Parameters as JSON: objects become {"class": name, "params": {...}}."""
+def _encode(value: Any, arrays: dict[str, Array] | None = None) -> Any:
+    """Parameters as JSON: objects become {"class": name, "params": {...}}; matrices are put among ``arrays``, if given."""
     if isinstance(value, DScribe):
         options = {"normalize": value.normalize, "reach": value.reach}
         return {"dscribe": _encode(dscribe_to_plain(value.descriptor)), "params": options}
     if isinstance(value, (BaseEstimator, Descriptor, Kernel)):
-        params = {name: _encode(v) for name, v in value.get_params(deep=False).items()}
+        params = {name: _encode(v, arrays) for name, v in value.get_params(deep=False).items()}
         return {"class": type(value).__name__, "params": params}
     if isinstance(value, Mapping):
-        return {"dict": [[_encode(k), _encode(v)] for k, v in value.items()]}
+        return {"dict": [[_encode(k), _encode(v, arrays)] for k, v in value.items()]}
     if isinstance(value, tuple):
-        return {"tuple": [_encode(v) for v in value]}
+        return {"tuple": [_encode(v, arrays) for v in value]}
     if isinstance(value, list):
-        return [_encode(v) for v in value]
+        return [_encode(v, arrays) for v in value]
+    if isinstance(value, np.ndarray) and value.ndim == 2 and arrays is not None:
+        name = f"parameter_{sum(key.startswith('parameter_') for key in arrays)}"
+        arrays[name] = value
+        return {"array": name}
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -226,15 +235,17 @@ def _encode(value: Any) -> Any:
     raise TypeError(f"Parameters must be numbers, text or gapkit objects to be saved; got {type(value).__name__}.")
 
 
-def _decode(value: Any) -> Any:
+def _decode(value: Any, arrays: Mapping[str, Array] | None = None) -> Any:
     if isinstance(value, list):
-        return [_decode(v) for v in value]
+        return [_decode(v, arrays) for v in value]
     if not isinstance(value, dict):
         return value
     if "dict" in value:
-        return {_decode(k): _decode(v) for k, v in value["dict"]}
+        return {_decode(k): _decode(v, arrays) for k, v in value["dict"]}
     if "tuple" in value:
-        return tuple(_decode(v) for v in value["tuple"])
+        return tuple(_decode(v, arrays) for v in value["tuple"])
+    if "array" in value and arrays is not None:
+        return arrays[value["array"]]
     if "dscribe" in value:
         return DScribe(dscribe_from_plain(**_decode(value["dscribe"])), **value["params"])
     known = _classes()
@@ -242,7 +253,7 @@ def _decode(value: Any) -> Any:
         raise ModelFormatError(
             f"The model needs {value['class']!r}, which is not imported. Import the package that defines it, or upgrade gapkit."
         )
-    return known[value["class"]](**{name: _decode(v) for name, v in value["params"].items()})
+    return known[value["class"]](**{name: _decode(v, arrays) for name, v in value["params"].items()})
 
 
 def _pack(upper: Array) -> Array:

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from ..gp.environment_variance import EnvironmentVariance
 from ..gp.posterior import SparsePosterior
 from ..gp.sparse_term import SparseTerm
 from .atomic_energies import AtomicEnergies
@@ -60,6 +61,14 @@ class Potential:
     def fast(self) -> FastPosterior:
         """What fast standard deviations need; takes a few M³ operations once."""
         return FastPosterior.of(self.terms, posterior_of(self))
+
+    @cached_property
+    def environment_variances(self) -> list[list[EnvironmentVariance | None]]:
+        """What the sparse points alone leave open, per term and group (None without points); takes a few M³ operations once."""
+        return [
+            [EnvironmentVariance.of_group(term, group) if len(points) else None for group, points in enumerate(term.points)]
+            for term in self.terms
+        ]
 
     @property
     def neighbor_range(self) -> float:

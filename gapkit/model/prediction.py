@@ -18,17 +18,26 @@ from ..neighbors import NeighborList
 from .derivative_spread import derivative_deviations
 from .fast_spread import Committee, FastSpread
 from .potential import Potential
+from .prior_spread import PriorSpread
 from .spread import Spread
 from .tables import ExactSum, Table
 
-__all__ = ["STD_CHOICES", "STD_DEFAULT", "UNCERTAINTY_CHOICES", "Prediction", "predict", "table_errors"]
+__all__ = [
+    "STD_CHOICES",
+    "STD_DEFAULT",
+    "UNCERTAINTY_CHOICES",
+    "Prediction",
+    "predict",
+    "table_errors",
+    "wanted_deviations",
+]
 
 Array = NDArray[np.float64]
 
 STD_CHOICES = ("energy", "energies", "forces", "stress")
 """What a standard deviation can be asked for; the last two cost as much as rows of a fit."""
 
-UNCERTAINTY_CHOICES = (None, "exact", "fast")
+UNCERTAINTY_CHOICES = (None, "exact", "fast", "prior")
 """How standard deviations can be computed."""
 
 STD_DEFAULT = ("energy", "energies")
@@ -41,7 +50,8 @@ _BLOCK = 256  # atoms whose kernels are held at a time
 class Prediction:
     """What a model says of one structure; None where it was not asked for or is not defined.
 
-    Standard deviations are epistemic: what the training data leave open, without the noise of the labels.
+    Standard deviations are epistemic: what the training data leave open, without the noise of the labels ("prior": what the
+    sparse points leave open, whatever the data).
 
     Attributes
     ----------
@@ -92,9 +102,10 @@ def predict(
         Pairs up to at least ``potential.neighbor_range``.
     forces, stress : bool, default True
         Whether to compute them.
-    uncertainty : None, "exact" or "fast", default None
+    uncertainty : None, "exact", "fast" or "prior", default None
         "exact": standard deviations from the posterior of the sparse Gaussian process.  "fast": estimates; see
-        `gapkit.model.fast_spread`.
+        `gapkit.model.fast_spread`.  "prior": QUIP's, of local energies alone, without a posterior; see
+        `gapkit.model.prior_spread`.
     std : collection of {"energy", "energies", "forces", "stress"}
         Which standard deviations; that of the total energy costs time quadratic in the number of atoms, those of forces and
         stresses cost as much as rows of a fit.
@@ -107,23 +118,26 @@ def predict(
     Raises
     ------
     ValueError
-        If an uncertainty is asked of a model that was saved without its posterior.
+        If an uncertainty that needs the posterior is asked of a model that was saved without it, or "prior" of anything but
+        local energies.
     """
-    check_choice("uncertainty", uncertainty, UNCERTAINTY_CHOICES)
-    for name in std:
-        check_choice("std", name, STD_CHOICES)
-    if uncertainty is not None and potential.posterior is None:
-        raise ValueError(
-            describe("uncertainty", "None for a model without posterior", uncertainty, "Save the model with posterior=True.")
-        )
-    wanted = frozenset(std) if uncertainty else frozenset[str]()
+    wanted = wanted_deviations(uncertainty, std)
+    if uncertainty not in (None, "prior") and potential.posterior is None:
+        remedy = "Save the model with posterior=True."
+        raise ValueError(describe("uncertainty", "None or 'prior' for a model without posterior", uncertainty, remedy))
     fast = uncertainty == "fast"
     energies = _atomic_energies(potential, neighbors)
     gradient = np.zeros((len(neighbors.centers), 3)) if forces or stress else None
     if potential.core is not None:
         potential.core.add_to(neighbors, energies, gradient)
     of_energies, of_derivatives = wanted & {"energy", "energies"}, wanted & {"forces", "stress"}
-    spread = (FastSpread if fast else Spread)(potential, neighbors, of_energies) if of_energies else None
+    spread: Spread | PriorSpread | None = None
+    if of_energies:
+        spread = (
+            PriorSpread(potential, neighbors)
+            if uncertainty == "prior"
+            else (FastSpread if fast else Spread)(potential, neighbors, of_energies)
+        )
     committee = Committee(potential, neighbors) if of_derivatives and fast else None
     for t, term in enumerate(potential.terms):
         widest = max([1, *(len(points) for points in term.points)])
@@ -138,6 +152,33 @@ def predict(
     if of_derivatives:
         derivatives = committee.results(wanted) if committee else derivative_deviations(potential, neighbors, of_derivatives)
     return _assemble(neighbors, energies, gradient, forces, stress, spread, derivatives)
+
+
+def wanted_deviations(uncertainty: str | None, std: Collection[str]) -> frozenset[str]:
+    """Which standard deviations are computed; "prior" has those of local energies alone, and gives them by default.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, or of what "prior" does not have.
+    """
+    check_choice("uncertainty", uncertainty, UNCERTAINTY_CHOICES)
+    for name in std:
+        check_choice("std", name, STD_CHOICES)
+    if uncertainty is None:
+        return frozenset()
+    wanted = frozenset(std)
+    if uncertainty != "prior":
+        return wanted
+    if wanted == frozenset(STD_DEFAULT):
+        return frozenset({"energies"})
+    if wanted - {"energies"}:
+        remedy = (
+            "It knows no covariance between environments, hence nothing of total energies, forces and stresses. Take "
+            "uncertainty='exact', which needs the posterior."
+        )
+        raise ValueError(describe("std", "('energies',) for uncertainty='prior'", tuple(std), remedy))
+    return wanted
 
 
 def _add_term(
@@ -225,7 +266,7 @@ def _assemble(
     gradient: Array | None,
     forces: bool,
     stress: bool,
-    spread: Spread | None,
+    spread: Spread | PriorSpread | None,
     derivatives: tuple[Array | None, list[Array | None] | None] | None,
 ) -> list[Prediction]:
     all_forces: Array | None = None

@@ -13,10 +13,11 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from ..descriptors import Descriptor
+from ..descriptors import Descriptor, DistanceNb
 from ..exceptions import BaselineError, ModelFormatError
 from ..gp.observations import Noise
 from ..gp.sparse_term import SparseTerm
+from ..interop.quip_bodies import contracted_coordinate, expanded_coordinate
 from ..interop.quip_descriptors import read_descriptor, species_of_text, write_descriptor
 from ..interop.quip_records import GluePair, QuipCoordinate, QuipModel
 from ..interop.quip_writer import GAP_VERSION
@@ -95,17 +96,19 @@ class _Combined:
         )
 
 
-def from_quip(quip: QuipModel, name: str, baseline: Any = None) -> GAPRegressor:
+def from_quip(quip: QuipModel, path: Path, baseline: Any = None, *, use_central_weight: bool = False) -> GAPRegressor:
     """Return a fitted estimator that predicts what QUIP predicts.
 
     Parameters
     ----------
     quip : QuipModel
         From `gapkit.interop.quip_xml.read_quip`.
-    name : str
-        Of the file, for messages.
+    path : Path
+        The file: for messages, and for files that descriptors name.
     baseline : Baseline or ase calculator, optional
         In place of the potential under the Gaussian processes; needed if that is not a Glue.
+    use_central_weight : bool, default False
+        See `gapkit.load`.
 
     Returns
     -------
@@ -120,11 +123,12 @@ def from_quip(quip: QuipModel, name: str, baseline: Any = None) -> GAPRegressor:
     """
     from .regressor import GAPRegressor
 
+    name = str(path)
     if quip.gapkit:
         return _written_along(quip, name)
     species = _species(quip)
     under = _core(quip, species, name, baseline)
-    combined = _combined(quip, species, name)
+    combined = _combined(quip, species, path, use_central_weight)
     sparse: list[SparseTerm] = []
     for one in combined:
         sparse.append(one.sparse_term(sum(term.n_points for term in sparse)))
@@ -182,13 +186,12 @@ def _core(quip: QuipModel, species: list[int], name: str, baseline: Any) -> Base
     return Glue(pairs).explicit()
 
 
-def _combined(quip: QuipModel, species: list[int], name: str) -> list[_Combined]:
+def _combined(quip: QuipModel, species: list[int], path: Path, use_central_weight: bool) -> list[_Combined]:
     """Coordinates by descriptor and kernel; coordinates about the same environments are terms of their own."""
     result: list[_Combined] = []
+    name, folder = str(path), path.parent
     for number, one in enumerate(quip.coordinates, 1):
-        if len(one.permutations) > 1:
-            raise ModelFormatError(f"{name}: descriptor {number} has permutations, which {one.descriptor!r} should not have.")
-        read = read_descriptor(one.descriptor, quip.gap_version)
+        read = read_descriptor(one.descriptor, quip.gap_version, folder, theta=one.theta, use_central_weight=use_central_weight)
         read.descriptor.species_ = list(species)
         d = one.points.shape[1]
         if d != read.descriptor.n_features:
@@ -196,6 +199,10 @@ def _combined(quip: QuipModel, species: list[int], name: str) -> list[_Combined]
                 f"{name}: descriptor {number} must have {read.descriptor.n_features} dimensions; got {d}. Its text is "
                 f"{one.descriptor!r}."
             )
+        if isinstance(read.descriptor, DistanceNb):
+            one = expanded_coordinate(one, read.descriptor)
+        elif len(np.unique(one.permutations, axis=0)) > 1:
+            raise ModelFormatError(f"{name}: descriptor {number} has permutations, which {one.descriptor!r} should not have.")
         new = _Combined(read.descriptor, _kernel(one, d), one.delta)
         groups = read.groups()
         place = next((c for c in result if c.is_like(new) and not set(groups) & set(c.members)), new)
@@ -265,7 +272,7 @@ def _coordinate(term: SparseTerm, group: int, coefficients: Array) -> QuipCoordi
     scale = np.ones(d) if term.scales is None else term.scales[group]
     if kind == "dot_product" and term.scales is not None:
         raise ValueError("QUIP does not divide features before a scalar product; got a `scale` with DotProduct. Leave it out.")
-    return QuipCoordinate(
+    result = QuipCoordinate(
         descriptor=write_descriptor(term.descriptor, group),
         kernel=kind,
         delta=float(term.delta),
@@ -277,6 +284,7 @@ def _coordinate(term: SparseTerm, group: int, coefficients: Array) -> QuipCoordi
         cutoffs=term.weights[group],
         alpha=coefficients / term.delta**2,
     )
+    return contracted_coordinate(result, term.descriptor) if isinstance(term.descriptor, DistanceNb) else result
 
 
 def _kind(kernel: Kernel, d: int) -> tuple[str, float | None, float, float]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from .._validation import check_choice, check_integer, describe
+from .._validation import check_choice, check_integer, check_real, describe
 from ..exceptions import NumericalWarning
 from ..gp.calibration import Calibration, check_calibration
 from ..gp.observations import KINDS, Labels, Noise
@@ -78,7 +78,10 @@ class GAPRegressor(FittedModel):
     optimize : collection of {"noise", "delta", "length_scale", "scale"}, default ()
         What is chosen by the largest evidence, from the given values on: the standard deviations of `Noise`, the amplitudes of
         the terms, the length scales of stationary kernels, the scale of each feature of terms with few.  A choice that
-        makes leave-one-out errors worse is refused.  Not with "fitc".
+        makes leave-one-out errors worse is refused.  Not with "fitc" or ``jitter``.
+    jitter : float, default 0.0
+        Added to the diagonal of the covariance of the sparse points (eV², amplitudes and weights included).  Only to reproduce
+        gap_fit, whose ``sparse_jitter`` it is: gapkit's own factorisation needs none, and drops points that others determine.
     random_state : int, optional
         Seed of the choice of sparse points.
     verbose : int, default 0
@@ -146,6 +149,7 @@ class GAPRegressor(FittedModel):
         baseline: Any = None,
         approximation: str = "dtc",
         optimize: Collection[str] = (),
+        jitter: float = 0.0,
         random_state: int | None = None,
         verbose: int = 0,
     ) -> None:
@@ -155,6 +159,7 @@ class GAPRegressor(FittedModel):
         self.baseline = baseline
         self.approximation = approximation
         self.optimize = optimize
+        self.jitter = jitter
         self.random_state = random_state
         self.verbose = verbose
 
@@ -180,7 +185,7 @@ class GAPRegressor(FittedModel):
             labels = without_baseline(baseline, frames, collect_labels(frames), show=bool(self.verbose))
             terms, noise = self._decided(frames, labels)
             optimize = self.optimize
-        kept = {key: getattr(self, key) for key in ("e0", "approximation", "random_state", "verbose")}
+        kept = {key: getattr(self, key) for key in ("e0", "approximation", "jitter", "random_state", "verbose")}
         return GAPRegressor(terms, noise=noise, baseline=baseline, optimize=optimize, **kept)
 
     def _decided(self, frames: Sequence[Atoms], labels: Sequence[Labels]) -> tuple[list[tuple[str, Term]], Noise]:
@@ -225,7 +230,8 @@ class GAPRegressor(FittedModel):
         for _, term in name_terms(self.terms) if self.terms is not None else []:
             term.check_parameters()
         check_choice("approximation", self.approximation, APPROXIMATIONS)
-        check_search(self.optimize, self.approximation)
+        check_real("jitter", self.jitter, at_least=0.0, remedy="It is in eV², and 0 unless gap_fit is to be reproduced.")
+        check_search(self.optimize, self.approximation, self.jitter)
         show = bool(self.verbose)
         baseline = decide_baseline(self.baseline, self.terms is None, frames)
         labels = without_baseline(baseline, frames, collect_labels(frames, y), show=show)
@@ -237,7 +243,8 @@ class GAPRegressor(FittedModel):
         e0, sources = fit_atomic_energies(frames, labels, self.e0, neighbor_range)
         e0 = atomic_energies_above(baseline, e0, sources)
         training = TrainingSet(frames, labels)
-        model = SparseModel(named_terms, choose_terms(named_terms, frames, self.random_state, show=show), noise)
+        sparse = choose_terms(named_terms, frames, self.random_state, show=show, jitter=float(self.jitter))
+        model = SparseModel(named_terms, sparse, noise)
         model, of_kernels = search_kernels(model, training, e0, self.optimize, self.approximation, self.random_state, show=show)
         chunks = training.chunks(e0, noise)
         factors = fold_rows(model, chunks, approximation=self.approximation, executor=executor, show=show)

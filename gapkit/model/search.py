@@ -62,8 +62,8 @@ class SearchReport:
         )
 
 
-def check_search(optimize: Collection[str], approximation: str) -> None:
-    """Raise ValueError unless ``optimize`` is some of `SEARCHES` and the approximation has an evidence."""
+def check_search(optimize: Collection[str], approximation: str, jitter: float) -> None:
+    """Raise ValueError unless ``optimize`` is some of `SEARCHES` and the model has an evidence in terms of its amplitudes."""
     if isinstance(optimize, str) or not isinstance(optimize, Collection):
         raise ValueError(describe("optimize", "a collection such as ('noise', 'delta')", optimize, "Put it in a tuple."))
     for name in optimize:
@@ -71,6 +71,9 @@ def check_search(optimize: Collection[str], approximation: str) -> None:
     if optimize and approximation == "fitc":
         remedy = "FITC's evidence needs every row; use 'vfe' or 'dtc'."
         raise ValueError(describe("optimize", "() with approximation='fitc'", optimize, remedy))
+    if optimize and jitter:
+        remedy = "A jitter does not scale with the amplitudes: set it to 0, or reproduce gap_fit without a search."
+        raise ValueError(describe("optimize", f"() with jitter={jitter:g}", optimize, remedy))
 
 
 def log_evidence(model: SparseModel, factors: Mapping[str, RowFactor], approximation: str) -> float:

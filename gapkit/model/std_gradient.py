@@ -25,7 +25,7 @@ from ..neighbors import NeighborList
 from .potential import Potential, posterior_of
 from .spread import Spread, clipped, known_variance
 
-__all__ = ["StdGradient", "std_gradients"]
+__all__ = ["StdGradient", "blocks", "std_gradients"]
 
 Array = NDArray[np.float64]
 
@@ -73,7 +73,7 @@ def std_gradients(potential: Potential, neighbors: NeighborList, weights: Array)
     """
     spread = Spread(potential, neighbors, frozenset({"energies"}))
     for t, term in enumerate(potential.terms):
-        for features in _blocks(term, neighbors):
+        for features in blocks(term, neighbors):
             spread.add(t, features, {})
     phi = spread.whitened()
     factor = posterior_of(potential).factor
@@ -94,7 +94,7 @@ def std_gradients(potential: Potential, neighbors: NeighborList, weights: Array)
             term.delta * solve_triangular(cholesky, by_phi[:, columns].T, lower=True, trans="T", check_finite=False).T
             for cholesky, columns in zip(term.cholesky, term.columns, strict=True)
         ]
-        for features in _blocks(term, neighbors):
+        for features in blocks(term, neighbors):
             _add_gradient(term, features, coefficients, of_prior if potential.is_open(term) else None, gradient)
     forces, stresses = forces_and_stresses(neighbors, gradient)
     result = []
@@ -104,7 +104,8 @@ def std_gradients(potential: Potential, neighbors: NeighborList, weights: Array)
     return result
 
 
-def _blocks(term: SparseTerm, neighbors: NeighborList) -> Iterator[Features]:
+def blocks(term: SparseTerm, neighbors: NeighborList) -> Iterator[Features]:
+    """Environments of all atoms of a batch, a few atoms at a time."""
     widest = max([1, *(len(points) for points in term.points)])
     for centers in blocks_of_centers(term.descriptor.entries_until(neighbors), 8 * widest, _BLOCK):
         yield term.descriptor.compute(neighbors, centers=centers)
@@ -133,10 +134,8 @@ def _add_gradient(
             direct += (a * c) @ points
             if b is not None:
                 direct += np.einsum("em,em->e", b, c)[:, None] * x
-        if of_prior is not None:  # dk(x, x)/dx = 2 (A + B) x
-            square = np.einsum("ef,ef->e", x, x)[:, None]
-            _, a, b = term.kernel.slopes_of_products(square, square, square)
-            direct += 2.0 * term.delta**2 * of_prior[owners[:, 0], None] * (a if b is None else a + b) * x
+        if of_prior is not None:
+            direct += (term.delta**2 * of_prior[owners[:, 0]] * term.kernel.diag_slopes(x))[:, None] * x
         slope[members] = term.scaled(group, direct)
     slope *= features.weights_or_ones[:, None]
     gradient[features.block] += term.descriptor.pullback(features, slope, None if features.weights is None else by_weight)

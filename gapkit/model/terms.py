@@ -30,7 +30,7 @@ class Term(BaseEstimator):  # type: ignore[misc]
     n_sparse : int or dict of str to int, default 1000
         Number of sparse points: a total, shared among the groups (centre species) in proportion to the square root of
         their environments with at least 10 each, or a number per group.
-    selection : str, list of int, or dict of str to these, default "auto"
+    selection : str, list of int, or dict of str to these or to arrays, default "auto"
         How sparse points are chosen among the environments of the training set, one way for all groups or one for each:
 
         * "uniform": one per cell of a grid over the features, for up to three of them;
@@ -43,10 +43,12 @@ class Term(BaseEstimator):  # type: ignore[misc]
         * "auto": "uniform" for up to three features, "cur" for more; also for groups that a dict leaves out;
         * a list: these very environments, counted from 0 in the order of frames and atoms (for pairs and triplets in the
           order of the descriptor), and ``n_sparse`` is not looked at.  In a dict by group only the environments of the group
-          count, as in gap_fit's index files (which count from 1): ``{"Si": np.loadtxt(file, int) - 1}``.
-    scale : {None, "std", "range"} or array of shape (n_features,), default None
+          count, as in gap_fit's index files (which count from 1): ``{"Si": np.loadtxt(file, int) - 1}``;
+        * in a dict by group, an array of shape (n, n_features + 1): these very sparse points, which need not occur in the
+          training set.  The last column is the weight, which is 1 for descriptors with one environment per atom.
+    scale : {None, "std", "range"}, array of shape (n_features,) or dict of str to array, default None
         What the features are divided by before the kernel: nothing, their standard deviation or range over the training set
-        (group by group), or given numbers.  QUIP's theta is ``length_scale`` times this.
+        (group by group), or given numbers, for all groups or for each.  QUIP's theta is ``length_scale`` times this.
 
     Examples
     --------
@@ -62,8 +64,8 @@ class Term(BaseEstimator):  # type: ignore[misc]
         *,
         delta: float = 1.0,
         n_sparse: int | Mapping[str, int] = 1000,
-        selection: str | Sequence[int] | Mapping[str, str | Sequence[int]] = "auto",
-        scale: str | Sequence[float] | None = None,
+        selection: str | Sequence[int] | Mapping[str, Any] = "auto",
+        scale: str | Sequence[float] | Mapping[str, Any] | None = None,
     ) -> None:
         self.descriptor = descriptor
         self.kernel = kernel
@@ -79,6 +81,10 @@ class Term(BaseEstimator):  # type: ignore[misc]
         if not isinstance(self.kernel, Kernel):
             raise TypeError(describe("kernel", "a gapkit kernel such as DotProduct(zeta=4)", self.kernel))
         self.descriptor.check_parameters()
+        if self.descriptor.predict_only:
+            raise ValueError(
+                describe("descriptor", "one that models can be fitted with", self.descriptor, "It only runs models of QUIP.")
+            )
         if getattr(self.descriptor, "average", "off") != "off":
             raise ValueError(
                 describe(
@@ -92,8 +98,9 @@ class Term(BaseEstimator):  # type: ignore[misc]
         check_selection(self.selection)
         if self.scale is None or isinstance(self.scale, str):
             check_choice("scale", self.scale, (None, "std", "range"), "Or give one number per feature.")
-        else:
-            for number in np.atleast_1d(np.asarray(self.scale, float)):
+            return
+        for scale in self.scale.values() if isinstance(self.scale, Mapping) else [self.scale]:
+            for number in np.atleast_1d(np.asarray(scale, float)):
                 check_real("scale", float(number), above=0.0, remedy="Features are divided by it.")
 
 

@@ -16,7 +16,7 @@ from ..gp.posterior import RowFactor
 from ..gp.sparse_term import SparseTerm, pivoted_cholesky, whiten
 from ..gp.sparsify import distinct, select_points, selection_of_groups
 from ..neighbors import NeighborList
-from .fitting import _POOL, CHUNK_ATOMS, _Pool, _sample
+from .fitting import _POOL, CHUNK_ATOMS, Selection, _Pool, _sample
 from .sizes import FitSizes, TermSizes, evenly
 
 __all__ = ["fit_seconds"]
@@ -152,7 +152,7 @@ def _sparse_terms(sizes: FitSizes, pools: Sequence[list[Array]], numbers: Sequen
 def _of_selection(term: TermSizes, frames: Sequence[Atoms], n_atoms: int) -> tuple[float, float]:
     """Descriptors of the first pass, and the choice of sparse points with their kernel."""
     methods = selection_of_groups("", term.term.selection, term.descriptor.group_names_)
-    any_method: list[str | NDArray[np.int64]] = ["auto"] * len(methods)
+    any_method: Selection = ["auto"] * len(methods)
 
     def collect(sample: list[Atoms]) -> list[_Pool]:
         return _sample(term.descriptor, term.term, any_method, sample, np.random.default_rng(0), "", False)

@@ -58,6 +58,33 @@ def test_fit_with_and_without_a_repulsion(folder, tmp_path):
     assert gapkit.load(tmp_path / "m.gap").baseline is None
 
 
+GAP_FIT = """gap_fit at_file=train.xyz "gap={distance_2b cutoff=4.0 covariance_type=ard_se theta_uniform=0.5 delta=1.0
+    n_sparse=10 sparse_method=uniform}" force_parameter_name=forces "default_sigma={0.001 0.05 0.05 0.0}" e0={Cu:0.1:Au:0.2}"""
+
+
+def test_fit_as_gap_fit(folder, alloy, tmp_path, monkeypatch):
+    """Names of files are relative to the working directory, as for gap_fit."""
+    monkeypatch.chdir(folder)
+    output = run("fit", "--gap-fit", GAP_FIT, "-o", tmp_path / "m.gap").output
+    for text in (
+        "labels of at_file",
+        "gapkit chooses those of distance_2b (uniform) itself; --points-from takes them from gap_fit's XML",
+        "keys      energy: energy (10); forces: forces (10); stress: stress (10)",
+        "jitter: 1.0e-10",
+        "e0        Cu 0.1 eV (given), Au 0.2 eV (given)",
+        "168 forces",
+    ):
+        assert text in output
+    assert "5 of 10 frames say that they are not periodic" in output
+    model = gapkit.load(tmp_path / "m.gap")
+    assert (model.jitter, model.n_sparse_, model.noise.forces) == (1e-10, 30, 0.05)
+    write(tmp_path / "few.xyz", alloy[1::2])
+    output = run("fit", tmp_path / "few.xyz", "--gap-fit", GAP_FIT, "-o", tmp_path / "m.gap").output
+    assert "labels of " + str(tmp_path / "few.xyz") in output
+    assert "energy: energy (5)" in output
+    assert "jitter: 1.0e-10" in run("show", tmp_path / "m.gap").output
+
+
 def test_a_model_on_a_calculator_is_for_python(alloy, folder, tmp_path):
     model = gapkit.load(folder / "model.gap").set_params(baseline=EMT()).fit(alloy)
     model.save(tmp_path / "m.gap")
@@ -172,7 +199,7 @@ def test_show(folder):
 def test_md(folder, tmp_path, ensemble):
     run(
         "md", folder / "model.gap", folder / "start.xyz", "--temperature", 100, "--steps", 20, "--every", 5,
-        "--ensemble", ensemble, "--uncertainty", "-o", tmp_path / "run.traj",
+        "--ensemble", ensemble, "--uncertainty", "exact", "-o", tmp_path / "run.traj",
     )  # fmt: skip
     assert len(read(tmp_path / "run.traj", ":")) == 5
     with open(tmp_path / "run.csv") as file:
@@ -184,6 +211,29 @@ def test_md(folder, tmp_path, ensemble):
         assert np.ptp(total) < 0.02
     last = read(tmp_path / "run_last.xyz")
     assert_allclose(last.positions, read(tmp_path / "run.traj").positions, rtol=0, atol=1e-7)
+
+
+def test_error_bars_without_a_posterior(folder, tmp_path):
+    gapkit.load(folder / "model.gap").save(tmp_path / "small.gap", posterior=False)
+    run("evaluate", tmp_path / "small.gap", folder / "train.xyz", "--uncertainty", "prior", "-o", tmp_path / "p.xyz")
+    frames = read(tmp_path / "p.xyz", ":")
+    for atoms, p in zip(frames, gapkit.load(tmp_path / "small.gap").evaluate(frames, uncertainty="prior"), strict=True):
+        assert_allclose(atoms.arrays["gapkit_local_energy_std"], p.energies_std, rtol=0, atol=1e-7)
+        assert "gapkit_energy_std" not in atoms.info
+    evaluate = ("evaluate", tmp_path / "small.gap", folder / "train.xyz")
+    for arguments, text in (
+        (("--std", "energies"), "None or 'prior' for a model without posterior"),
+        (("--uncertainty", "prior", "--std", "forces"), "('energies',) for uncertainty='prior'"),
+        (("--uncertainty", "quick"), "`uncertainty` must be one of 'exact', 'fast', 'prior'"),
+    ):
+        assert text in run(*evaluate, *arguments, code=1).output
+    md = ("md", tmp_path / "small.gap", folder / "start.xyz", "--steps", 2, "--every", 1, "-o", tmp_path / "run.traj")
+    run(*md, "--uncertainty", "prior")
+    with open(tmp_path / "run.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert "energy_std_eV" not in rows[0]
+    (p,) = gapkit.load(tmp_path / "small.gap").evaluate([read(folder / "start.xyz")], uncertainty="prior")
+    assert float(rows[0]["largest_local_energy_std_eV"]) == pytest.approx(p.energies_std.max(), rel=1e-6)
 
 
 def test_md_is_reproducible(folder, tmp_path):
@@ -205,6 +255,11 @@ def test_doctor():
         (["fit", "{f}/train.xyz", "--set", "soap.rcut=4"], "Did you mean 'r_cut'?"),
         (["fit", "{f}/train.xyz", "--energy-key", "E"], "energy key 'E' must exist"),
         (["fit", "{f}/train.xyz", "-o", "{f}/no/such/folder/m.gap"], "folder of the output must exist"),
+        (["fit"], "TRAIN must be given without --gap-fit"),
+        (["fit", "{f}/train.xyz", "--points-from", "gap.xml"], "--points-from only with it"),
+        (["fit", "--gap-fit", "gap={{", "--set", "soap.r_cut=4"], "`--gap-fit` must stand without --config, --set"),
+        (["fit", "--gap-fit", "gap={{soap"], "must close every brace and quotation mark"),
+        (["fit", "--gap-fit", "at_file=a"], "must hold 'gap'; missing"),
         (["evaluate", "{f}/train.xyz", "{f}/train.xyz"], "must be a gapkit model"),
         (
             ["evaluate", "{f}/model.gap", "{f}/train.xyz", "--std", "force"],

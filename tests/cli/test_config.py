@@ -144,12 +144,14 @@ def test_pairs_triplets_and_quips_soap():
 pair: {type: two_body, r_cut: 4.5, length_scale: 0.8, delta: 0.5, n_sparse: 20}
 triplet: {type: three_body, r_cut: 3.5, delta: 0.05, n_sparse: 100, scale: std, tabulate: true}
 soap: {r_cut: 4.5, rbf: {type: quip, central_weight: 0.5}, cutoff_width: 0.5}
+turbo: {type: soap, r_cut: 4.5, rbf: {type: turbo, basis: poly3gauss, atom_sigma_t: [0.5, 0.6]}, cutoff_width: 0.5}
 """
     model = model_from_config(yaml.safe_load(text))
-    pair, triplet, soap = (term for _, term in model.named_terms())
+    pair, triplet, soap, turbo = (term for _, term in model.named_terms())
     assert repr(pair) == repr(Term(TwoBody(4.5), RBF(0.8), delta=0.5, n_sparse=20))
     assert repr(triplet) == repr(Term(ThreeBody(3.5, tabulate=True), RBF(1.0), delta=0.05, n_sparse=100, scale="std"))
     assert soap.descriptor.rbf.central_weight == 0.5
+    assert turbo.descriptor.rbf.atom_sigma_t == [0.5, 0.6]
     again = model_from_config(yaml.safe_load(dump_config(config_of(model))))
     assert repr(again.named_terms()) == repr(model.named_terms())
 

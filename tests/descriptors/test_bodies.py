@@ -8,6 +8,7 @@ from ase import Atoms
 from numpy.testing import assert_allclose
 
 from gapkit import RBF, SOAP, DotProduct, GAPRegressor, Term, ThreeBody, TwoBody, load
+from gapkit.descriptors import DistanceNb
 from gapkit.gp.design import kernel_rows
 from gapkit.gp.observations import Labels, forces_and_stresses
 from gapkit.gp.sparse_term import SparseTerm
@@ -54,10 +55,22 @@ QUIP = [
         "angle_3b cutoff=4.0 cutoff_transition_width=0.7 Z={1} Z1={0} Z2={2}",
         ["Cl-Na-Cl", "Na-Na-Cl"],
     ),
+    (
+        TwoBody(4.0, cutoff_width=0.7, exponents=(-1, -2), tail_exponent=1, tail_range=2.0),
+        "distance_2b cutoff=4.0 cutoff_transition_width=0.7 n_exponents=2 exponents={{-1 -2}} tail_exponent=1 tail_range=2.0 "
+        "Z1={} Z2={}",
+        ["Na-Cl", "Cl-Cl"],
+    ),
+    (
+        TwoBody(4.0, cutoff_width=0.7, exponents=(2,), tail_exponent=6, tail_range=0.3),
+        "distance_2b cutoff=4.0 cutoff_transition_width=0.7 exponents=2 tail_exponent=6 tail_range=0.3 Z1={} Z2={}",
+        ["Na-Cl", "Na-Na"],
+    ),
 ]
+QUIP_IDS = ["distance_2b", "angle_3b", "exponents", "tail"]
 
 
-@pytest.mark.parametrize(("descriptor", "text", "groups"), QUIP, ids=["distance_2b", "angle_3b"])
+@pytest.mark.parametrize(("descriptor", "text", "groups"), QUIP, ids=QUIP_IDS)
 def test_values_and_derivatives_equal_quip(descriptor, text, groups):
     quippy = pytest.importorskip("quippy.descriptors", reason="quippy-ase is only built for Linux on x86-64")
     numbers = {"Na": 11, "Cl": 17}
@@ -86,6 +99,15 @@ def test_values_and_derivatives_equal_quip(descriptor, text, groups):
             assert members.sum() * 2 == len(inner) > 0
             scale = np.abs(forces).max()
             assert_allclose(weight @ value, fc @ inner, rtol=1e-12)
+            # every environment twice; their order, by the last feature, is that of QUIP to rounding
+            ours, theirs = (
+                rows[np.argsort(rows[:, 0].round(9), kind="stable")]
+                for rows in (
+                    np.repeat(np.column_stack([features.values, features.weights])[members], 2, axis=0),
+                    np.column_stack([found["data"], fc]),
+                )
+            )
+            assert_allclose(ours, theirs, rtol=0, atol=1e-12 * np.abs(theirs).max())
             assert_allclose(forces_and_stresses(neighbors, full)[0], forces, rtol=0, atol=1e-12 * scale)
 
 
@@ -242,6 +264,23 @@ def test_round_trip(model, tmp_path):
     np.testing.assert_array_equal(ours.forces, read.forces)
 
 
+def test_powers_and_tails_in_a_model(frames, tmp_path):
+    descriptor = TwoBody(4.0, exponents=(-1, -3), tail_exponent=6, tail_range=0.8)
+    model = GAPRegressor([("pair", Term(descriptor, RBF(1.0), n_sparse=15, scale="std"))], random_state=0).fit(frames)
+    (term,) = model.potential_.terms
+    assert term.weights[1].max() < 0.01  # the tail is small everywhere, and keeps no pairs out
+    assert len(term.points[1]) >= 10
+    atoms, step = copper_gold(7), 3e-5
+    forces, energies = model.evaluate([atoms])[0].forces, []
+    for sign in (1, -1):
+        moved = atoms.copy()
+        moved.positions[3, 2] += sign * step
+        energies.append(model.evaluate([moved], forces=False, stress=False)[0].energy)
+    assert_allclose(forces[3, 2], -(energies[0] - energies[1]) / (2 * step), rtol=0, atol=1e-6 * np.abs(forces).max())
+    model.save(tmp_path / "m.gap")
+    np.testing.assert_array_equal(load(tmp_path / "m.gap").evaluate([atoms])[0].forces, forces)
+
+
 def test_range_scale_is_that_of_the_data(frames):
     term = Term(TwoBody(4.0), RBF(0.2), n_sparse=5, scale="range")
     model = GAPRegressor([term]).fit(frames)
@@ -256,6 +295,13 @@ def test_range_scale_is_that_of_the_data(frames):
     [
         (Term(TwoBody(0.0), RBF()), "`r_cut` must be"),
         (Term(TwoBody(3.0, cutoff_width=4.0), RBF()), "`cutoff_width` must be"),
+        (Term(TwoBody(3.0, exponents=()), RBF()), "`exponents` must be"),
+        (Term(TwoBody(3.0, exponents=(1, 0)), RBF()), "`exponents` must be"),
+        (Term(TwoBody(3.0, exponents=(-1, -1)), RBF()), "`exponents` must be"),
+        (Term(TwoBody(3.0, tail_exponent=21), RBF()), "`tail_exponent` must be"),
+        (Term(TwoBody(3.0, tail_range=0.0), RBF()), "`tail_range` must be"),
+        (Term(TwoBody(3.0, exponents=(-1,), tabulate=True), RBF()), "`tabulate` must be False with exponents"),
+        (Term(DistanceNb(3.0), RBF()), "`descriptor` must be one that models can be fitted with"),
         (Term(ThreeBody(3.0), RBF(), scale="mean"), "`scale` must be"),
         (Term(ThreeBody(3.0), RBF(), scale=[1.0, -1.0, 1.0]), "`scale` must be"),
         (Term(ThreeBody(3.0), RBF(), scale=[1.0, 1.0]), "`scale` of term 'threebody' must have one number per feature"),

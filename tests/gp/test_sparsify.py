@@ -235,8 +235,8 @@ def test_selections_of_groups():
     [
         ("best", ValueError, "`selection` must be one of 'auto', .*; got 'best'"),
         ({"Si": "best"}, ValueError, "`selection` must be one of 'auto', .*; got 'best'"),
-        ({"Si": {"C": "cur"}}, TypeError, "a method or list of indices for each name of a group"),
-        ({14: "cur"}, TypeError, "a method or list of indices for each name of a group"),
+        ({"Si": {"C": "cur"}}, TypeError, "a method, list of indices or array of points for each name of a group"),
+        ({14: "cur"}, TypeError, "a method, list of indices or array of points for each name of a group"),
         ([0, -1], ValueError, "`selection` must be an integer of at least 0; got -1. Indices of environments count from 0"),
         ([0, 1.5], TypeError, "`selection` must be an integer of at least 0"),
         (np.array([0.5]), TypeError, "`selection` must be an integer of at least 0"),

@@ -106,5 +106,5 @@ def test_calculator_and_estimator(model, alloy):
 
 def test_needs_the_posterior(model, alloy, tmp_path):
     model.save(tmp_path / "m.gap", posterior=False)
-    with pytest.raises(ValueError, match="`uncertainty` must be None for a model without posterior; got 'fast'"):
+    with pytest.raises(ValueError, match="`uncertainty` must be None or 'prior' for a model without posterior; got 'fast'"):
         load(tmp_path / "m.gap").evaluate(alloy, uncertainty="fast")

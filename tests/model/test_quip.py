@@ -35,7 +35,7 @@ from gapkit.interop.quip_writer import write_quip
 from gapkit.interop.quip_xml import read_quip
 from gapkit.model.quip import to_quip
 from tests.conftest import copper_gold, labelled
-from tests.quip_oracle import gap_fit, needs_quippy, quippy
+from tests.quip_oracle import gap_fit, needs_quippy, quippy, quippy_alone
 
 PAIR = "distance_2b cutoff=4.5 cutoff_transition_width=0.8 covariance_type=ard_se delta=1.5 theta_uniform=1.0 n_sparse=8 "
 PAIR += "sparse_method=uniform"
@@ -112,6 +112,35 @@ def test_potentials_of_gap_fit_run(name, tmp_path):
     one, two = read_quip(again), read_quip(again)
     assert_allclose([p.energy for p in load(again).evaluate(frames)], [p.energy for p in model.evaluate(frames)], rtol=1e-13)
     assert one.label == two.label == to_quip(load(again)).label
+
+
+TURBO = "soap_turbo l_max=4 alpha_max={4} atom_sigma_r={0.4} atom_sigma_t={0.4} atom_sigma_r_scaling={0.1} "
+TURBO += (
+    "atom_sigma_t_scaling={0.05} amplitude_scaling={1.0} central_weight={0.7} rcut_hard=4.2 rcut_soft=3.6 radial_enhancement=1 "
+)
+TURBO += (
+    "basis=poly3gauss scaling_mode=polynomial covariance_type=dot_product zeta=2 delta=0.7 n_sparse=10 sparse_method=cur_points"
+)
+TURBOS = {"poly3gauss": TURBO, "trivial": TURBO + " compress_mode=trivial", "poly3": TURBO.replace("poly3gauss", "poly3")}
+
+
+@needs_quippy
+@pytest.mark.parametrize("name", TURBOS)
+def test_soap_turbo_runs(name, tmp_path):
+    """Forces of QUIP's soap_turbo are not quite the derivatives of its energies: 5e-7 of the largest, times distances."""
+    text = (
+        re.sub(r"\{([0-9.]+)\}", r"{{\1 \1}}", TURBOS[name]) + " add_species=F n_species=2 species_Z={{29 79}} central_index="
+    )
+    path = gap_fit(tmp_path, training(), f"{text}1 : {text}2")
+    model, frames = load(path), structures()
+    write_quip(to_quip(model), tmp_path / "again.xml")
+    for xml in (path, tmp_path / "again.xml"):
+        for ours, quip, atoms in zip(model.evaluate(frames), quippy_alone(xml, frames), frames, strict=True):
+            assert_allclose(ours.energies, quip.energies, rtol=0, atol=rounding(model))
+            assert_allclose(ours.forces, quip.forces, rtol=0, atol=1e-6 * np.abs(quip.forces).max())
+            if ours.stress is not None:
+                virial = -voigt_6_to_full_3x3_stress(ours.stress) * atoms.get_volume()
+                assert_allclose(virial, quip.virial, rtol=0, atol=1e-5 * np.abs(quip.virial).max())
 
 
 @needs_quippy

@@ -396,7 +396,7 @@ def test_perfect_crystals_and_duplicated_frames():
 
 
 def test_unknown_uncertainty(fitted, alloy):
-    with pytest.raises(ValueError, match="`uncertainty` must be one of None, 'exact', 'fast'; got 'quick'"):
+    with pytest.raises(ValueError, match="`uncertainty` must be one of None, 'exact', 'fast', 'prior'; got 'quick'"):
         fitted.evaluate(alloy, uncertainty="quick")
     with pytest.raises(ValueError, match="`std` must be one of 'energy', 'energies', 'forces', 'stress'; got 'virial'"):
         fitted.evaluate(alloy, uncertainty="exact", std=("virial",))

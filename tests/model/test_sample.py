@@ -68,5 +68,5 @@ def test_bad_input(model, alloy):
     (member,) = model.sample(1, random_state=0)
     with pytest.raises(ValueError, match=r"must have its posterior for this; got one without"):
         member.sample(1)
-    with pytest.raises(ValueError, match="`uncertainty` must be None for a model without posterior"):
+    with pytest.raises(ValueError, match="`uncertainty` must be None or 'prior' for a model without posterior"):
         member.evaluate(alloy, uncertainty="exact")
