@@ -5,7 +5,9 @@ __all__ = [
     "ConfigError",
     "InvalidLabelError",
     "InvalidStructureError",
+    "JournalError",
     "LabelWarning",
+    "LockedError",
     "ModelFormatError",
     "NumericalWarning",
     "SelectionWarning",
@@ -22,6 +24,14 @@ class InvalidStructureError(ValueError):
 
 class InvalidLabelError(ValueError):
     """An energy, force or stress label that is missing, not finite, of the wrong shape, or contradicts another."""
+
+
+class JournalError(ValueError):
+    """A journal of labels with a damaged line, or a record that contradicts those before it."""
+
+
+class LockedError(OSError):
+    """A folder that another process is working in."""
 
 
 class ModelFormatError(ValueError):
