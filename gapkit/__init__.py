@@ -17,6 +17,7 @@ Units are eV, Å, eV/Å and eV/Å³ everywhere, with ASE's signs and Voigt order
 """
 
 from ._version import __version__
+from .active_learning import select
 from .calculator import GAPCalculator
 from .descriptors import ACSF, SOAP, DScribe, QuipBasis, ThreeBody, TurboBasis, TwoBody
 from .gp import Noise, SparseGPR
@@ -47,4 +48,5 @@ __all__ = [
     "__version__",
     "from_gap_fit",
     "load",
+    "select",
 ]

@@ -5,9 +5,12 @@ __all__ = [
     "ConfigError",
     "InvalidLabelError",
     "InvalidStructureError",
+    "JournalError",
     "LabelWarning",
+    "LockedError",
     "ModelFormatError",
     "NumericalWarning",
+    "SelectionWarning",
 ]
 
 
@@ -21,6 +24,14 @@ class InvalidStructureError(ValueError):
 
 class InvalidLabelError(ValueError):
     """An energy, force or stress label that is missing, not finite, of the wrong shape, or contradicts another."""
+
+
+class JournalError(ValueError):
+    """A journal of labels with a damaged line, or a record that contradicts those before it."""
+
+
+class LockedError(OSError):
+    """A folder that another process is working in."""
 
 
 class ModelFormatError(ValueError):
@@ -37,3 +48,7 @@ class LabelWarning(UserWarning):
 
 class NumericalWarning(UserWarning):
     """A numerical event that was counted and handled: a clipped variance, a dropped sparse point."""
+
+
+class SelectionWarning(UserWarning):
+    """Fewer frames were picked than asked for."""

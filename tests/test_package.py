@@ -27,7 +27,7 @@ def test_public_names():
     assert set(gapkit.__all__) == {
         "ACSF", "RBF", "SOAP", "ZBL", "Baseline", "Constant", "DScribe", "DotProduct", "GAPCalculator", "GAPRegressor",
         "Matern", "Noise", "PiecewisePolynomial", "Prediction", "QuipBasis", "SparseGPR", "Term", "ThreeBody", "TurboBasis",
-        "TwoBody", "__version__", "from_gap_fit", "load",
+        "TwoBody", "__version__", "from_gap_fit", "load", "select",
     }  # fmt: skip
     for name in gapkit.__all__:
         assert hasattr(gapkit, name)

@@ -16,6 +16,7 @@ from .export import export
 from .fit import fit
 from .init import init
 from .md import md
+from .select import select
 from .show import show
 
 __all__ = ["app"]
@@ -45,5 +46,5 @@ def main(
     STATE.debug = debug
 
 
-for _command in (demo, init, estimate, fit, evaluate, show, md, export, doctor):
+for _command in (demo, init, estimate, fit, evaluate, show, md, select, export, doctor):
     app.command()(_command)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..exceptions import ModelFormatError
+from .replace import replacing
 
 __all__ = ["FORMAT", "read_archive", "write_archive"]
 
@@ -41,7 +41,6 @@ def write_archive(path: str | Path, document: Mapping[str, Any], arrays: Mapping
     arrays : mapping of str to ndarray
         Numeric arrays by name.
     """
-    path = Path(path)
     encoded = {name: _to_bytes(array) for name, array in arrays.items()}
     header = {
         "kind": _KIND,
@@ -51,18 +50,10 @@ def write_archive(path: str | Path, document: Mapping[str, Any], arrays: Mapping
         **document,
     }
     text = json.dumps(header, indent=1, allow_nan=False).encode()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(temporary, "wb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                archive.writestr(zipfile.ZipInfo(_DOCUMENT, _DATE), text)
-                for name, content in encoded.items():
-                    archive.writestr(zipfile.ZipInfo(name + ".npy", _DATE), content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(zipfile.ZipInfo(_DOCUMENT, _DATE), text)
+        for name, content in encoded.items():
+            archive.writestr(zipfile.ZipInfo(name + ".npy", _DATE), content)
 
 
 def read_archive(path: str | Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

@@ -22,7 +22,7 @@ from .progress import track
 from .suspects import warn_of_conflicts, warn_of_outliers
 from .terms import Term
 
-__all__ = ["CHUNK_ATOMS", "check_groups", "choose_terms", "chunks_of_frames", "collect_labels", "grow_terms"]
+__all__ = ["CHUNK_ATOMS", "check_groups", "choose_terms", "chunks_of_frames", "collect_labels", "grow_terms", "known_by_points"]
 
 Array = NDArray[np.float64]
 Selection = list[str | NDArray[np.int64] | Array]
@@ -367,7 +367,11 @@ def grow_terms(
         for group, (values, weights) in enumerate(_environments(term.descriptor, frames)):
             if len(values):
                 index, _, variance = greedy_cholesky(
-                    term.kernel, term.seen(group, values), n_more, weights=weights, known=_known(term, group, values, weights)
+                    term.kernel,
+                    term.seen(group, values),
+                    n_more,
+                    weights=weights,
+                    known=known_by_points(term, group, values, weights),
                 )
                 found = zip(term.delta**2 * variance, index, strict=True)
                 picks += [(v, t, group, values[k], weights[k]) for v, k in found]
@@ -402,7 +406,7 @@ def grow_terms(
     return result
 
 
-def _known(term: SparseTerm, group: int, values: Array, weights: Array) -> Array:
+def known_by_points(term: SparseTerm, group: int, values: Array, weights: Array) -> Array:
     """L⁻¹ k of environments: what the sparse points of their group know of them."""
     points = term.seen(group, term.points[group])
     if not len(points):
