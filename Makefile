@@ -17,7 +17,7 @@ lint: $(VENV)/lint.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/codespell --skip "*.xyz,./docs/_build,./docs/gallery,./gapkit-demo,./.venv,*.egg-info" --ignore-words-list "ba,nd,hsi,dscribe,commun,enery,mater,abl,mattern" .
+	$(BIN)/codespell --skip "*.xyz,./docs/_build,./docs/gallery,./gapkit-demo,./.venv,*.egg-info" --ignore-words-list "ba,nd,hsi,dscribe,commun,enery,mater,abl,mattern,globaly" .
 
 docs: $(VENV)/docs.stamp
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
