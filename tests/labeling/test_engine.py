@@ -110,7 +110,14 @@ def test_parsl(frames, serial, tmp_path, monkeypatch):
         cores_per_worker=1,
         provider=LocalProvider(init_blocks=1, max_blocks=1),
     )
-    config = Config(executors=[workers], run_dir=str(tmp_path / "parsl"), usage_tracking=0, strategy="none")
+    # initialize_logging: parsl takes the handler of its log away when it ends, but leaves the file open
+    config = Config(
+        executors=[workers],
+        run_dir=str(tmp_path / "parsl"),
+        usage_tracking=0,
+        strategy="none",
+        initialize_logging=False,
+    )
     try:
         with ParslPoolExecutor(config=config) as executor:
             check(executor, frames, serial, tmp_path / "labels")
