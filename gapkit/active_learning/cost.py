@@ -1,7 +1,7 @@
 r"""What labels cost, with and without active learning: arithmetic, before anything is bought.
 
-A campaign buys labels in batches.  Within a batch as many labels run at a time as there are workers, and between batches the model
-is fitted anew and the next batch is chosen while the workers wait:
+A campaign buys labels in batches.  Within a batch as many labels run at a time as there are workers, and between batches the
+model is fitted anew and the next batch is chosen while the workers wait:
 
 .. math:: T = \sum_b \lceil n_b / w \rceil \, t + (B - 1) \, t_\text{learn}, \qquad
     C = N \, n_\text{nodes} \, t + (B - 1) \, n_\text{learn} \, t_\text{learn}

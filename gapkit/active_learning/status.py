@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -106,14 +107,14 @@ def read_state(directory: str | Path) -> dict[str, Any]:
     except FileNotFoundError:
         if not (directory / "labels" / "journal.jsonl").exists() and not (directory / "learn.yaml").exists():
             raise FileNotFoundError(f"There is no learning run in {directory}: neither state.json nor learn.yaml.") from None
-        return json.loads(json.dumps(_WITHOUT_STATE))  # type: ignore[no-any-return]
+        return deepcopy(_WITHOUT_STATE)
     try:
         state = json.loads(text)
         if not isinstance(state, dict) or not all(isinstance(event, dict) for event in state.get("events", [])):
             raise ValueError("not the checkpoint of a run")
     except ValueError as error:
         raise JournalError(f"{path} must be the checkpoint of a learning run; {error}. Restore it from a copy.") from error
-    return {**_WITHOUT_STATE, **state}
+    return {**deepcopy(_WITHOUT_STATE), **state}
 
 
 def read_entries(directory: str | Path) -> dict[str, Entry]:
