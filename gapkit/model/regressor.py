@@ -328,6 +328,38 @@ class GAPRegressor(FittedModel):
         self._finish(model, e0, frames)
         return self
 
+    def remember(self, X: Sequence[Atoms], y: Sequence[float] | None = None) -> Self:
+        """Give a model from a file its training structures back, which the file does not hold.
+
+        ``partial_fit(..., add_sparse=...)`` and ``calibrate("loo")`` need them.
+
+        Parameters
+        ----------
+        X : list of ase.Atoms
+            All structures it was fitted to, in that order.
+        y : sequence of float, optional
+            Total energies (eV) that replaced those of the structures.
+
+        Returns
+        -------
+        GAPRegressor
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If they have other numbers of labels than the training set had.
+        """
+        check_is_fitted(self, "potential_")
+        frames = check_structures(X, name="X")
+        labels = without_baseline(self.baseline_, frames, collect_labels(frames, y), show=bool(self.verbose))
+        found = {kind: int(sum(of_frame.used(kind).sum() for of_frame in labels)) for kind in KINDS}
+        if found != self.n_labels_:
+            given, had = (", ".join(f"{n} {kind}" for kind, n in d.items()) for d in (found, self.n_labels_))
+            raise ValueError(f"`X` must be the training set, which had {had}; got {given}. Give all of it, in its order.")
+        self.training_ = TrainingSet(frames, labels)
+        return self
+
     def _finish(self, model: SparseModel, e0: AtomicEnergies, frames: Sequence[Atoms]) -> None:
         """Solve for the weights and note what was fitted; tables are checked on ``frames``."""
         posterior, coefficients = solve(model, self.factors_)
