@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -91,6 +92,10 @@ class RunState:
     walkers: str = ""
     number: int = 0
     events: list[dict[str, Any]] = field(default_factory=list)
+
+    def record(self, kind: str, **details: Any) -> None:
+        """Note that something happened."""
+        self.events.append({"kind": kind, "time": round(time.time(), 3), "turn": self.turn, **details})
 
     @classmethod
     def read(cls, directory: Path) -> Self:

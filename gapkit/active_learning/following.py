@@ -20,6 +20,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from sklearn.base import clone
 
+from ..gp.calibration import Calibration
 from ..model import GAPRegressor, load
 from ..model.estimate import resident_memory
 from .target import judge
@@ -114,6 +115,14 @@ class FollowingModel:
             known.calc = SinglePointCalculator(known, energy=p.energy, forces=p.forces, **stress)
             believed.append(known)
         return copy(self.fitted).partial_fit(believed)
+
+    def calibration_by(self, labels: Sequence[Atoms]) -> Calibration | None:
+        """What structures that were not learnt yet say of the standard deviations; None where they are too few."""
+        if len(labels) < _CALIBRATED:
+            return None
+        model = copy(self.fitted)
+        model.calibration_ = None
+        return model.calibrate(list(labels)).calibration_
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs besides the file of the model and the training structures."""

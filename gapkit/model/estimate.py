@@ -18,7 +18,7 @@ from .sizes import FitSizes, fit_sizes
 from .terms import Term
 from .timing import fit_seconds
 
-__all__ = ["FitEstimate", "estimate_fit"]
+__all__ = ["FitEstimate", "estimate_fit", "resident_memory"]
 
 
 @dataclass(frozen=True)
