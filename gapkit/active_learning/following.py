@@ -1,14 +1,15 @@
 """How the model of a run follows its labels: incremental fits, sparse points where they are missing, and full fits now and then.
 
 A label is folded into the triangular factors of the model in a time that does not depend on how many came before.  Where the
-forces of a frame stay uncertain although it is labelled, the sparse points do not reach it, and the environments that these leave
-most uncertain before any data become sparse points themselves.  When the number of labels has grown by a fifth since the last
-time, everything is chosen anew: sparse points, what is automatic or optimised, and the calibration (by leaving out each
-structure); so that all full fits together cost about six times the last.
+forces of a frame stay uncertain although it is labelled, the sparse points do not reach it, and the environments of the last
+labels that the sparse points leave most uncertain before any data become sparse points themselves.  When the number of labels
+has grown by a fifth since the last time, everything is chosen anew: sparse points (no fewer than there are), what is automatic
+or optimised, and the calibration (by leaving out each structure); so that all full fits together cost about six times the last.
 """
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Sequence
@@ -23,13 +24,15 @@ from sklearn.base import clone
 from ..gp.calibration import Calibration
 from ..model import GAPRegressor, load
 from ..model.estimate import resident_memory
+from ..model.training import TrainingSet
 from .target import judge
 
 __all__ = ["FollowingModel"]
 
 _GROWTH = 1.2  # labels since the last full fit, as a ratio
-_POINTS = 0.02  # of the labels: as many must pass before sparse points are added again
-_SHARE = 4  # one environment in so many of a frame becomes a sparse point
+_WAIT = 0.1  # of the labels: as many must pass before sparse points are added again
+_MORE = 0.2  # of the sparse points, and
+_SHARE = 2  # one in so many environments of these labels, are added at most
 _CALIBRATED = 5  # structures that a calibration needs
 
 
@@ -135,7 +138,7 @@ class FollowingModel:
         self._n_full, self._n_grown = int(state["n_full"]), int(state["n_grown"])
 
     def _fit_anew(self) -> None:
-        regressor = clone(self.template).fit(self.frames)
+        regressor = self._with_points_of_now().fit(self.frames)
         if len(self.frames) >= _CALIBRATED:
             try:
                 regressor.calibrate("loo")
@@ -144,16 +147,34 @@ class FollowingModel:
         self.regressor = regressor
         self._n_full = self._n_grown = len(self.frames)
 
+    def _with_points_of_now(self) -> GAPRegressor:
+        """The template, with as many sparse points as the model has grown to."""
+        regressor = clone(self.template)
+        if self.regressor is None or regressor.terms is None:
+            return regressor
+        now = [term.n_points for term in self.regressor.potential_.terms]
+        for (_, term), n in zip(regressor.named_terms(), now, strict=True):
+            if isinstance(term.n_sparse, int):
+                term.set_params(n_sparse=max(term.n_sparse, n))
+        return regressor
+
     def _fit_more(self, label: Atoms, threshold: float, trust: float) -> None:
-        old = self.fitted
-        self.regressor = copy(old).partial_fit([label])
-        since = len(self.frames) - self._n_grown
-        if since < max(1.0, _POINTS * len(self.frames)):
+        self.regressor = copy(self.fitted).partial_fit([label])
+        n_new = len(self.frames) - self._n_grown
+        if n_new < max(1.0, _WAIT * len(self.frames)):
             return
         (known,) = judge(self.regressor, [label], trust)
         if known.largest > threshold:
-            self.regressor = copy(old).partial_fit([label], add_sparse=max(1, len(label) // _SHARE))
-            self._n_grown = len(self.frames)
+            self._grow(n_new)
+
+    def _grow(self, n_new: int) -> None:
+        """Sparse points from the last labels; the rows of all structures are computed again."""
+        grown, new = copy(self.fitted), self.frames[-n_new:]
+        n_points = min(math.ceil(_MORE * grown.n_sparse_), sum(len(atoms) for atoms in new) // _SHARE)
+        assert grown.training_ is not None  # noqa: S101 - for the type checker: it was fitted here, or remembers
+        grown.training_ = TrainingSet(grown.training_.frames[:-n_new], grown.training_.labels[:-n_new])  # new ones come again
+        self.regressor = grown.partial_fit(new, add_sparse=max(1, n_points))
+        self._n_grown = len(self.frames)
 
     def _recorded(self, how: str, fit: Any) -> dict[str, Any]:
         start = time.perf_counter()

@@ -7,7 +7,7 @@ above the threshold t are labelled, after which about t is left of m; so the err
 .. math:: \text{RMSE}^2(t) = \Big\langle r^2 \min(1, t / m)^2 \Big\rangle
 
 over the states seen lately, with r the root mean square standard deviation of a state.  The threshold is where that is the
-target.  It is at most 2.5 times the target, so that errors of five times the target stay rare wherever they are.
+target.  It is at most three times the target, so that errors of five times the target stay rare wherever they are.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["Judgement", "judge", "predicted_rmse", "threshold_of", "trust_of"]
 
 Array = NDArray[np.float64]
 
-_MOST = 2.5  # times the target: an error of five times the target is then one of two standard deviations
+_MOST = 3.0  # times the target
 _LEAST = 0.1  # of the target: a label that would move a force by less is not worth buying
 _BELIEF = 5  # states that count for the calibration as it is when errors correct it
 _WILD = 25.0  # one state counts for no more than an error of five standard deviations
@@ -121,7 +121,7 @@ def threshold_of(target: float, rms: Sequence[float], largest: Sequence[float]) 
     Returns
     -------
     float
-        eV/Å, from the target to 2.5 times the target.
+        eV/Å, from the target to three times the target.
     """
     if not len(rms):
         return target
