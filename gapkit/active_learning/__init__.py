@@ -2,8 +2,23 @@
 
 from .audit import audit_run
 from .checkpoint import RunState
-from .explorers import MolecularDynamics
+from .explorers import EXPLORERS, AnyDynamics, Explorer, MolecularDynamics, NudgedElasticBand, RandomSearch, Walker
 from .learner import ActiveLearner
 from .select import METHODS, Selection, pick, select
 
-__all__ = ["METHODS", "ActiveLearner", "MolecularDynamics", "RunState", "Selection", "audit_run", "pick", "select"]
+__all__ = [
+    "EXPLORERS",
+    "METHODS",
+    "ActiveLearner",
+    "AnyDynamics",
+    "Explorer",
+    "MolecularDynamics",
+    "NudgedElasticBand",
+    "RandomSearch",
+    "RunState",
+    "Selection",
+    "Walker",
+    "audit_run",
+    "pick",
+    "select",
+]
