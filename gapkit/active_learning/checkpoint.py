@@ -20,10 +20,11 @@ from typing import Any, Self
 
 import numpy as np
 from ase import Atoms
-from ase.io import read, write
+from ase.io import read
 
 from ..exceptions import JournalError
 from ..io import replacing
+from ..labeling.structures import to_text
 from ..model import GAPRegressor
 
 __all__ = ["PHASES", "RunState", "read_visits", "write_visits"]
@@ -177,10 +178,8 @@ def write_visits(directory: Path, first_turn: int, frames: Sequence[Atoms]) -> N
     """Store structures that were judged from a turn on; a file of that turn is replaced."""
     folder = directory / "visits"
     folder.mkdir(exist_ok=True)
-    stream = io.StringIO()
-    write(stream, frames, format="extxyz")
     with replacing(folder / f"{first_turn:09d}.xyz") as file:
-        file.write(stream.getvalue().encode())
+        file.write("".join(to_text(atoms) for atoms in frames).encode())
 
 
 def read_visits(directory: Path, before_turn: int | None = None) -> list[Atoms]:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from ase import Atoms
-from ase.io import read, write
+from ase.io import read
 from sklearn.base import BaseEstimator
 
 from .._validation import check_integer, check_real, describe
 from ..io import replacing
 from ..labeling import Labeler
+from ..labeling.structures import to_text
 from ..model import GAPRegressor
 from ..neighbors import SHORTEST_DISTANCE, check_structures
 from .checkpoint import RunState
@@ -23,6 +24,7 @@ from .run import Run
 
 __all__ = ["ActiveLearner"]
 
+_INITIAL = "initial.xyz"
 _COPIES = 9  # of the starting structures, where no initial structures are given
 
 
@@ -156,6 +158,7 @@ class ActiveLearner(BaseEstimator):  # type: ignore[misc]
         directory.mkdir(parents=True, exist_ok=True)
         initial = self._initial()
         state = RunState(settings=self.settings())
+        state.record("started", settings=state.settings)
         return self._go(state, initial)
 
     def resume(self) -> Self:
@@ -183,7 +186,7 @@ class ActiveLearner(BaseEstimator):  # type: ignore[misc]
         now = self.settings()
         state.record("resumed", settings={name: value for name, value in now.items() if state.settings.get(name) != value})
         state.settings = now
-        return self._go(state, read(directory / "initial.xyz", ":", format="extxyz"))
+        return self._go(state, read(directory / _INITIAL, ":", format="extxyz"))
 
     def settings(self) -> dict[str, Any]:
         """The settings as a file can hold them; parts are described in words."""
@@ -217,13 +220,10 @@ class ActiveLearner(BaseEstimator):  # type: ignore[misc]
                 raise ValueError(describe("initial", rule, None, "Give some structures like those to be explored."))
             starts = [start] if isinstance(start, Atoms) else list(start)
             frames = initial_structures(check_structures(starts, name="start"), _COPIES, self.random_state)
-        with replacing(Path(self.workdir) / "initial.xyz") as file:
-            import io
-
-            stream = io.StringIO()
-            write(stream, frames, format="extxyz")
-            file.write(stream.getvalue().encode())
-        return list(read(Path(self.workdir) / "initial.xyz", ":", format="extxyz"))
+        path = Path(self.workdir) / _INITIAL
+        with replacing(path) as file:
+            file.write("".join(to_text(atoms) for atoms in frames).encode())
+        return list(read(path, ":", format="extxyz"))
 
     def _check(self) -> None:
         if not isinstance(self.model, GAPRegressor):

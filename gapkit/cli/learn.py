@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..active_learning import RunState, audit_run, compare_costs, run_status
+from ..active_learning import AT_ONCE, IN_ROUNDS, Campaign, LabelCost, audit_run, campaign_costs, run_status
 from ..io import replacing
 from ..report import write_learning_report
 from .console import console, guarded, print_table
@@ -130,36 +131,42 @@ def audit(
 @learn.command()
 @guarded
 def estimate(
-    directory: Annotated[Path | None, typer.Argument(help="Folder of a run, whose labels say what one takes.", metavar="DIR")] = None,
+    directory: Annotated[
+        Path | None, typer.Argument(help="Folder of a run, whose labels say what one takes.", metavar="DIR")
+    ] = None,
     minutes: Annotated[float | None, typer.Option(help="Of one label; default: what those of DIR took.")] = None,
     nodes: Annotated[float, typer.Option(help="That one label occupies.")] = 1.0,
     workers: Annotated[int, typer.Option(help="Labels at a time.")] = 1,
-    at_once: Annotated[int, typer.Option(help="Configurations labelled at once, without active learning.")] = 15000,
-    first: Annotated[int, typer.Option(help="First configurations, with active learning.")] = 500,
-    rounds: Annotated[int, typer.Option(help="Of active learning.")] = 3,
-    per_round: Annotated[int, typer.Option(help="Labels of each round.")] = 500,
+    at_once: Annotated[int, typer.Option(help="Labels without active learning, all at once.")] = AT_ONCE.n_labels,
+    first: Annotated[int, typer.Option(help="First labels with active learning.")] = IN_ROUNDS.batches[0],
+    rounds: Annotated[int, typer.Option(help="Of active learning.")] = len(IN_ROUNDS.batches) - 1,
+    per_round: Annotated[int, typer.Option(help="Labels of each round.")] = IN_ROUNDS.batches[-1],
+    learning_minutes: Annotated[float, typer.Option(help="Of exploration, selection and fit between rounds.")] = 30.0,
+    budget: Annotated[float | None, typer.Option(help="Node-hours that there are.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
-    """What labels cost, with and without active learning: node-hours and days.
+    """What labels cost with and without active learning: node-hours and time.
 
     Example: `gapkit learn estimate --minutes 30 --nodes 2 --workers 10`
     """
     if minutes is None:
-        if directory is None:
-            raise ValueError("`minutes` must be given without a folder whose labels tell. For example --minutes 30.")
-        seconds = run_status(directory)["seconds_per_label"]
+        seconds = None if directory is None else run_status(directory)["label_seconds"]
         if seconds is None:
-            raise ValueError(f"`minutes` must be given: no label of {directory} is done yet.")
+            raise ValueError("`minutes` must be given where no labels of a run tell what one takes. For example --minutes 30.")
         minutes = seconds / 60.0
-    rows = compare_costs(
-        minutes_per_label=minutes,
-        nodes_per_label=nodes,
-        workers=workers,
-        at_once=at_once,
-        first=first,
-        rounds=rounds,
-        per_round=per_round,
+    campaigns = (Campaign(f"{at_once:,} at once", (at_once,)), Campaign.in_rounds(first, rounds, per_round))
+    found = campaign_costs(
+        LabelCost(minutes, nodes), campaigns, workers=workers, learning_minutes=learning_minutes, budget=budget
     )
-    header = ("", "labels", "node-hours", "wall time")
+    if as_json:
+        print(json.dumps([{**asdict(row), "node_hours": row.node_hours, "wall_hours": row.wall_hours} for row in found], indent=1))
+        return
+    rows = [
+        [row.name, f"{row.n_labels:,}", f"{row.node_hours:,.3g}", f"{row.wall_hours:,.3g}", f"{100 * row.saved:.0f} %"]
+        + ([] if budget is None else ["yes" if row.within_budget else "no"])
+        for row in found
+    ]
+    header = ["labels", "number", "node-hours", "hours", "saved"] + ([] if budget is None else ["within budget"])
     print_table(header, rows, title=f"{minutes:.3g} min a label on {nodes:g} nodes, {workers} at a time")
 
 
@@ -175,7 +182,7 @@ def _go(directory: Path, *, resumed: bool) -> None:
             executor.shutdown()
         if (directory / "state.json").exists():
             write_learning_report(directory, directory / "report.html")
-    state: RunState = learner.state_
+    state = learner.state_
     if state.phase != "ended":
         console.print(f"stopped; `gapkit learn resume {directory}` goes on")
         raise typer.Exit(143)
