@@ -1,4 +1,4 @@
-"""Audit: with a cheap labeler every structure of a run is labelled afterwards, and the errors that the run missed are counted."""
+"""Audit: with a cheap labeler every structure of a run is labelled afterwards, and the errors that it missed are counted."""
 
 from __future__ import annotations
 

@@ -119,8 +119,8 @@ class RunState:
             return cls(**{f.name: document[f.name] for f in fields(cls)})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise JournalError(
-                f"{path} must be the state of a run; {type(error).__name__}: {error}. The labels beside it are whole: start a new "
-                "run in another folder and merge them."
+                f"{path} must be the state of a run; {type(error).__name__}: {error}. The labels beside it are whole: start a "
+                "new run in another folder and merge them."
             ) from error
 
     def write(self, directory: Path, model: GAPRegressor | None, walkers: Sequence[Mapping[str, Any]]) -> None:
@@ -155,7 +155,8 @@ class RunState:
 
 def _packed(walkers: Sequence[Mapping[str, Any]]) -> bytes:
     """Arrays as they are, everything else as JSON; no pickle."""
-    arrays, plain = {}, []
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    plain = []
     for number, state in enumerate(walkers):
         arrays |= {f"{number}.{name}": value for name, value in state.items() if isinstance(value, np.ndarray)}
         plain.append({name: value for name, value in state.items() if not isinstance(value, np.ndarray)})

@@ -1,4 +1,4 @@
-"""How the model of a run follows its labels: incremental fits, sparse points where they are missing, and full fits now and then.
+"""How the model of a run follows its labels: incremental fits, sparse points where they are missing, full fits now and then.
 
 A label is folded into the triangular factors of the model in a time that does not depend on how many came before.  Where the
 forces of a frame stay uncertain although it is labelled, the sparse points do not reach it, and the environments of the last
@@ -149,7 +149,7 @@ class FollowingModel:
 
     def _with_points_of_now(self) -> GAPRegressor:
         """The template, with as many sparse points as the model has grown to."""
-        regressor = clone(self.template)
+        regressor: GAPRegressor = clone(self.template)
         if self.regressor is None or regressor.terms is None:
             return regressor
         now = [term.n_points for term in self.regressor.potential_.terms]

@@ -23,10 +23,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from ..gp.observations import labels_of
 from ..labeling import Entry, LabelQueue, Limits, read_journal, read_label, structure_hash
-from ..model import GAPRegressor
 from .checkpoint import RunState, read_visits, write_visits
 from .closing import sample_of, verification_of
-from .explorers import LeftPhysics, Walker
+from .explorers import LeftPhysicsError, Walker
 from .following import FollowingModel
 from .progress import Progress
 from .select import pick, too_close
@@ -46,7 +45,7 @@ _ROUNDS = 3  # verifications at most
 _MISSED = 1.2  # times the target: an error that is verified to be above is not good enough
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     """The run was asked to stop."""
 
 
@@ -86,7 +85,7 @@ class Run:
                     self._restore()
                     while self.state.phase != "ended":
                         phases[self.state.phase]()
-            except _Stopped:
+            except _StoppedError:
                 return
 
     # --- the phases
@@ -197,7 +196,9 @@ class Run:
         state.proposed += state.verification
         state.verification, state.rounds = [], state.rounds + 1
         self._take(0, judged=False)
-        measured = f"verified {rmse:.3g} eV/Å ({low:.3g} to {high:.3g}) over {len(labels)} states visited; target {self.target:.3g}"
+        measured = (
+            f"verified {rmse:.3g} eV/Å ({low:.3g} to {high:.3g}) over {len(labels)} states visited; target {self.target:.3g}"
+        )
         if rmse > _MISSED * self.target and state.rounds < _ROUNDS and not self._exhausted:
             state.phase = "closing"
             return self._checkpoint(learnt=True)
@@ -223,7 +224,7 @@ class Run:
         """Let a walker go on, and judge what it came through."""
         try:
             visited = walker.advance(self.model)
-        except LeftPhysics as error:
+        except LeftPhysicsError as error:
             return self._retreat(walker, str(error))
         for atoms in visited:
             touching = too_close(atoms, self.learner.d_min)
@@ -385,7 +386,7 @@ class Run:
         states = self.state.read_walkers(self.directory)
         if len(states) != len(self.walkers):
             raise ValueError(
-                f"`explorer` must have the {len(states)} walkers of this run; got {len(self.walkers)}. Start another run with it."
+                f"`explorer` must have the {len(states)} walkers of this run; got {len(self.walkers)}. Start another run."
             )
         for walker, state in zip(self.walkers, states, strict=True):
             walker.restore(state)
@@ -409,7 +410,7 @@ class Run:
         if self._stop.is_set():
             if checkpoint:
                 self._checkpoint(learnt=False)
-            raise _Stopped
+            raise _StoppedError
 
     @contextmanager
     def _stoppable(self) -> Iterator[None]:

@@ -159,7 +159,9 @@ def estimate(
         LabelCost(minutes, nodes), campaigns, workers=workers, learning_minutes=learning_minutes, budget=budget
     )
     if as_json:
-        print(json.dumps([{**asdict(row), "node_hours": row.node_hours, "wall_hours": row.wall_hours} for row in found], indent=1))
+        print(
+            json.dumps([{**asdict(row), "node_hours": row.node_hours, "wall_hours": row.wall_hours} for row in found], indent=1)
+        )
         return
     rows = [
         [row.name, f"{row.n_labels:,}", f"{row.node_hours:,.3g}", f"{row.wall_hours:,.3g}", f"{100 * row.saved:.0f} %"]

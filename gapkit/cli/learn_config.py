@@ -148,7 +148,9 @@ def _labeler(block: Config, directory: Path) -> tuple[Labeler | list[Labeler], E
     make = _script(block["script"], directory) if given == ["script"] else _by_name(block["calculator"], block.get("options"))
     if block.get("in_process", False):
         if timeout is not None or workers > 1:
-            raise ConfigError("`in_process: true` computes one label at a time, without time-out. Remove `timeout` and `workers`.")
+            raise ConfigError(
+                "`in_process: true` computes one label at a time, without time-out. Remove `timeout` and `workers`."
+            )
         return CalculatorLabeler(make), None, 1
     return ProcessLabeler(make, timeout=timeout), ThreadPoolExecutor(workers), workers
 

@@ -14,7 +14,7 @@ from ase.optimize import BFGS
 
 from gapkit import SOAP, DotProduct, GAPRegressor, Noise, Term
 from gapkit.active_learning import EXPLORERS, AnyDynamics, MolecularDynamics, NudgedElasticBand, RandomSearch
-from gapkit.active_learning.explorers import LeftPhysics
+from gapkit.active_learning.explorers import LeftPhysicsError
 from gapkit.active_learning.explorers.biased import BiasedCalculator
 from gapkit.active_learning.initial import initial_structures
 from gapkit.exceptions import InvalidStructureError
@@ -62,7 +62,9 @@ def explorers():
         "npt": MolecularDynamics(start, time=0.1, ensemble="npt", pressure=1.0),
         "biased": MolecularDynamics(start, time=0.1, bias=0.3),
         "any": AnyDynamics(warm(), bussi, n_steps=50),
-        "optimiser": AnyDynamics(initial_structures([start], 1, 1)[1], lambda atoms, rng: BFGS(atoms, logfile=None), n_steps=50),
+        "optimiser": AnyDynamics(
+            initial_structures([start], 1, 1)[1], lambda atoms, rng: BFGS(atoms, logfile=None), n_steps=50
+        ),
         "neb": NudgedElasticBand(*vacancy_hop(), n_images=3, n_steps=20),
         "search": RandomSearch("Cu4", n_structures=2, n_steps=10),
     }
@@ -217,7 +219,7 @@ def test_collision_is_left_and_retreated_from(model):
     start = crystal()
     start.set_momenta(np.random.default_rng(0).normal(0.0, 2000.0, (4, 3)))
     (walker,) = MolecularDynamics(start, time=0.1).walkers(0)
-    with pytest.raises(LeftPhysics):
+    with pytest.raises(LeftPhysicsError):
         walker.advance(model)
     walker.retreat()
     np.testing.assert_array_equal(walker.state()["positions"], start.positions)
@@ -236,11 +238,11 @@ class Colliding:
 
 def test_errors_of_calculators(model):
     (walker,) = AnyDynamics(crystal(), Colliding, n_steps=20).walkers(0)
-    with pytest.raises(LeftPhysics, match="0.02 Å"):
+    with pytest.raises(LeftPhysicsError, match=r"0\.02 Å"):
         walker.advance(model)
     walker.retreat()
     assert not walker.finished
-    with pytest.raises(LeftPhysics):
+    with pytest.raises(LeftPhysicsError):
         walker.advance(model)
     assert walker.finished
 

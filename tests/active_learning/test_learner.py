@@ -90,7 +90,9 @@ def test_every_label_has_a_reason(run):
 def test_model_file_is_the_model(run):
     done, directory = run
     frame = read_visits(directory)[-1]
-    saved, kept = (m.evaluate([frame], uncertainty="exact", std=("forces",))[0] for m in (load(directory / "model.gap"), done.model_))
+    saved, kept = (
+        m.evaluate([frame], uncertainty="exact", std=("forces",))[0] for m in (load(directory / "model.gap"), done.model_)
+    )
     np.testing.assert_array_equal(saved.forces, kept.forces)
     np.testing.assert_array_equal(saved.forces_std, kept.forces_std)
 
@@ -209,7 +211,7 @@ def test_none_of_the_initial_labels(tmp_path):
         def label(self, atoms):
             raise RuntimeError("no licence for this code")
 
-    with pytest.raises(RuntimeError, match="none of 10 could be: .*no licence"):
+    with pytest.raises(RuntimeError, match=r"none of 10 could be: .*no licence"):
         learner(tmp_path, Broken(), attempts=1, explorer=MolecularDynamics(bulk("Au"), time=0.1)).run()
 
 

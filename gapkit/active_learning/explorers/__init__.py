@@ -3,13 +3,13 @@
 from .dynamics import AnyDynamics, MolecularDynamics
 from .neb import NudgedElasticBand
 from .search import RandomSearch
-from .walker import Explorer, LeftPhysics, Walker
+from .walker import Explorer, LeftPhysicsError, Walker
 
 __all__ = [
     "EXPLORERS",
     "AnyDynamics",
     "Explorer",
-    "LeftPhysics",
+    "LeftPhysicsError",
     "MolecularDynamics",
     "NudgedElasticBand",
     "RandomSearch",

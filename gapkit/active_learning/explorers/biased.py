@@ -54,16 +54,17 @@ class BiasedCalculator(GAPCalculator):
     ) -> None:
         """Evaluate the model and its uncertainty; see `GAPCalculator.calculate`."""
         super().calculate(atoms, properties, system_changes)
+        results: dict[str, Any] = self.results
         (of_std,) = self.model.std_gradient([self.atoms])
         if self.tau is None:
             scale = float(np.sqrt(np.mean(of_std.forces**2)))
-            self.tau = self.bias * float(np.sqrt(np.mean(self.results["forces"] ** 2))) / scale if scale > 0.0 else 0.0
-        energy = self.results["energy"] - self.tau * of_std.value
-        energies = self.results["energies"] - self.tau * of_std.energies_std
-        self.results |= {"energy": energy, "free_energy": energy, "energies": energies}
-        self.results["forces"] = self.results["forces"] - self.tau * of_std.forces
-        if "stress" in self.results and of_std.stress is not None:
-            self.results["stress"] = self.results["stress"] - self.tau * of_std.stress
+            self.tau = self.bias * float(np.sqrt(np.mean(results["forces"] ** 2))) / scale if scale > 0.0 else 0.0
+        energy = results["energy"] - self.tau * of_std.value
+        energies = results["energies"] - self.tau * of_std.energies_std
+        results |= {"energy": energy, "free_energy": energy, "energies": energies}
+        results["forces"] = results["forces"] - self.tau * of_std.forces
+        if "stress" in results and of_std.stress is not None:
+            results["stress"] = results["stress"] - self.tau * of_std.stress
 
 
 def calculator_of(model: GAPRegressor, bias: float | None) -> Calculator:

@@ -19,7 +19,7 @@ from ..._validation import check_choice, check_integer, check_real, describe
 from ...model import GAPRegressor
 from ...neighbors import check_structures
 from .biased import calculator_of
-from .walker import FAILURES, LeftPhysics, Walker, rng_from_text, rng_to_text, spawned
+from .walker import FAILURES, LeftPhysicsError, Walker, rng_from_text, rng_to_text, spawned
 
 __all__ = ["AnyDynamics", "MolecularDynamics"]
 
@@ -120,9 +120,7 @@ class MolecularDynamics(BaseEstimator):  # type: ignore[misc]
         if self.ensemble == "nve":
             return VelocityVerlet(walker.atoms, timestep)
         if self.ensemble == "nvt":
-            return Langevin(
-                walker.atoms, timestep, temperature_K=temperature, friction=friction, rng=walker.rng, fixcm=False
-            )
+            return Langevin(walker.atoms, timestep, temperature_K=temperature, friction=friction, rng=walker.rng, fixcm=False)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Using heuristic P_mass")  # which is what we want
             dynamics = LangevinBAOAB(
@@ -162,18 +160,18 @@ class _Moving(Walker):
             with np.errstate(over="ignore", invalid="ignore"):
                 self.go(n_steps, model)
         except FAILURES as error:
-            raise LeftPhysics(str(error)) from error
+            raise LeftPhysicsError(str(error)) from error
         finally:
             self.n_steps += n_steps
             self.atoms.calc = None
         if not (np.isfinite(self.atoms.positions).all() and np.isfinite(self.atoms.cell.array).all()):
-            raise LeftPhysics("positions are not finite")
+            raise LeftPhysicsError("positions are not finite")
         visited = self.atoms.copy()
         visited.info["step"] = self.n_steps
         if np.any(self.atoms.get_momenta()):
             temperature = float(self.atoms.get_temperature())
             if not temperature < _HOTTEST:
-                raise LeftPhysics(f"the temperature is {temperature:.3g} K")
+                raise LeftPhysicsError(f"the temperature is {temperature:.3g} K")
             visited.info["temperature"] = temperature
         return [visited]
 

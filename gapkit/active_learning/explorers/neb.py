@@ -14,7 +14,7 @@ from ..._validation import check_integer, check_real, describe
 from ...calculator import GAPCalculator
 from ...model import GAPRegressor
 from ...neighbors import check_structures
-from .walker import FAILURES, LeftPhysics, Walker, rng_from_text, rng_to_text, spawned
+from .walker import FAILURES, LeftPhysicsError, Walker, rng_from_text, rng_to_text, spawned
 
 __all__ = ["NudgedElasticBand"]
 
@@ -104,7 +104,7 @@ class _Band(Walker):
             band = NEB(self.images, k=self.explorer.spring, climb=self.explorer.climb, method="improvedtangent")
             self.converged = bool(FIRE(band, logfile=None).run(fmax=self.explorer.fmax, steps=n_steps))
         except FAILURES as error:
-            raise LeftPhysics(str(error)) from error
+            raise LeftPhysicsError(str(error)) from error
         finally:
             self.n_steps += n_steps
             for image in self.images:

@@ -22,7 +22,7 @@ from sklearn.base import BaseEstimator
 from ..._validation import check_integer, check_real, describe
 from ...calculator import GAPCalculator
 from ...model import GAPRegressor
-from .walker import FAILURES, LeftPhysics, Walker, rng_from_text, rng_to_text, spawned
+from .walker import FAILURES, LeftPhysicsError, Walker, rng_from_text, rng_to_text, spawned
 
 __all__ = ["RandomSearch"]
 
@@ -140,7 +140,7 @@ class _Search(Walker):
             relaxation = FIRE(FrechetCellFilter(self.atoms), logfile=None)
             converged = bool(relaxation.run(fmax=self.explorer.fmax, steps=n_steps))
         except FAILURES as error:
-            raise LeftPhysics(str(error)) from error
+            raise LeftPhysicsError(str(error)) from error
         finally:
             self.n_steps += n_steps
             self.done += n_steps

@@ -17,13 +17,13 @@ from ase import Atoms
 from ...exceptions import InvalidStructureError
 from ...model import GAPRegressor
 
-__all__ = ["FAILURES", "Explorer", "LeftPhysics", "Walker", "rng_from_text", "rng_to_text", "spawned"]
+__all__ = ["FAILURES", "Explorer", "LeftPhysicsError", "Walker", "rng_from_text", "rng_to_text", "spawned"]
 
 FAILURES = (InvalidStructureError, ArithmeticError, np.linalg.LinAlgError)
 """What calculators raise for structures that cannot be."""
 
 
-class LeftPhysics(Exception):
+class LeftPhysicsError(Exception):
     """A walker came to where no atoms can be; the message says what happened."""
 
 
@@ -65,7 +65,7 @@ class Walker(ABC):
 
         Raises
         ------
-        LeftPhysics
+        LeftPhysicsError
             If it came to where no atoms can be; `retreat` leads on.
         """
 

@@ -4,4 +4,5 @@ from tblite.ase import TBLite
 
 
 def make_calculator():
+    """New for each label."""
     return TBLite(method="GFN2-xTB", verbosity=0)

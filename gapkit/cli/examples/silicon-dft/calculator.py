@@ -4,6 +4,7 @@ from gpaw import GPAW, PW, FermiDirac
 
 
 def make_calculator():
+    """New for each label."""
     return GPAW(
         mode=PW(300),
         xc="PBE",

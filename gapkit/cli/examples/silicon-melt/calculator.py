@@ -6,4 +6,5 @@ from matscipy.calculators.manybody.explicit_forms.stillinger_weber import Stilli
 
 
 def make_calculator():
+    """New for each label."""
     return Manybody(**StillingerWeber(Stillinger_Weber_PRB_31_5262_Si))
