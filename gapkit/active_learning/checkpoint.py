@@ -52,6 +52,8 @@ class RunState:
         Turns of all walkers, steps of all walkers, structures judged.
     threshold, predicted_rmse : float or None
         eV/Å.
+    last_label : int
+        ``n_checks`` when the last label was bought.
     proposed : list of str
         Hashes of the structures for which labels were asked, in order.
     n_used : int
@@ -60,6 +62,8 @@ class RunState:
         Root mean square and largest standard deviation of the last states judged, eV/Å.
     squared : list of float
         Mean squared error over mean variance of the last labels, before they were learnt.
+    ratios : list of float
+        Largest error over largest calibrated standard deviation of these labels.
     rounds : int
         How often the run was verified.
     verification : list of str
@@ -80,12 +84,14 @@ class RunState:
     turn: int = 0
     n_steps: int = 0
     n_checks: int = 0
+    last_label: int = 0
     threshold: float | None = None
     predicted_rmse: float | None = None
     proposed: list[str] = field(default_factory=list)
     n_used: int = 0
     recent: list[list[float]] = field(default_factory=list)
     squared: list[float] = field(default_factory=list)
+    ratios: list[float] = field(default_factory=list)
     rounds: int = 0
     verification: list[str] = field(default_factory=list)
     following: dict[str, Any] = field(default_factory=dict)
@@ -161,7 +167,8 @@ def _packed(walkers: Sequence[Mapping[str, Any]]) -> bytes:
         arrays |= {f"{number}.{name}": value for name, value in state.items() if isinstance(value, np.ndarray)}
         plain.append({name: value for name, value in state.items() if not isinstance(value, np.ndarray)})
     stream = io.BytesIO()
-    np.savez(stream, **arrays, plain=np.frombuffer(json.dumps(plain).encode(), np.uint8))
+    arrays["plain"] = np.frombuffer(json.dumps(plain).encode(), np.uint8)
+    np.savez(stream, **arrays)  # type: ignore[arg-type]  # names are free
     return stream.getvalue()
 
 

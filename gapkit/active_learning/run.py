@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["Run"]
 
 _RECENT = 100  # states judged that the threshold follows from
-_LABELS = 20  # errors of labels that correct the calibration
+_LABELS = 10  # errors of labels that correct the calibration
+_CONTROLS = (10, 50)  # states judged without a label, before one is bought as a control: the first time, and later
 _CHECKPOINT = 30.0  # s between checkpoints while nothing is learnt
 _BATCH = 10  # labels at most at a time when exploration has ended
 _VERIFIED = 10  # states whose labels verify the error
@@ -192,7 +193,8 @@ class Run:
             target=self.target,
         )
         calibration = self.following.calibration_by(labels)
-        state.squared = (state.squared + [_ratio(e, j) for e, j in zip(errors, judgements, strict=True)])[-_LABELS:]
+        trust = self._trust
+        state.squared = (state.squared + [_ratio(e, j) * trust**2 for e, j in zip(errors, judgements, strict=True)])[-_LABELS:]
         state.proposed += state.verification
         state.verification, state.rounds = [], state.rounds + 1
         self._take(0, judged=False)
@@ -241,16 +243,24 @@ class Run:
     def _act(self, walker: Walker, atoms: Atoms, found: Judgement) -> str:
         """Buy a label, or not; what was done."""
         state, threshold = self.state, self._threshold
-        action = "go on"
-        if found.largest > threshold and not self._exhausted:
-            action = "label" if found.moves(self.target) and self._hash(atoms) not in state.proposed else "no gain"
+        step = atoms.info.get("step", walker.n_steps)
+        action, reason = "go on", ""
         state.n_checks += 1
+        if self._exhausted:
+            pass
+        elif found.largest > threshold:
+            action = "label" if found.moves(self.target) else "no gain"
+            where = f"on atom {found.atom} ({atoms.symbols[found.atom]})"
+            reason = f"force std {found.largest:.3g} > {threshold:.3g} eV/Å {where}, step {step} of walker {walker.name}"
+        elif state.n_checks - state.last_label >= _CONTROLS[state.last_label > 0]:
+            action = "label"
+            reason = f"control: no label for {state.n_checks - state.last_label} states; step {step} of walker {walker.name}"
+        if action == "label" and self._hash(atoms) in state.proposed:
+            action = "no gain"
         state.recent = [*state.recent, [found.rms, found.largest]][-_RECENT:]
         self.visits.append(_visit(atoms, state.turn, walker, found, threshold, action))
         if action == "label":
-            where = f"on atom {found.atom} ({atoms.symbols[found.atom]})"
-            step = atoms.info.get("step", walker.n_steps)
-            reason = f"force std {found.largest:.3g} > {threshold:.3g} eV/Å {where}, step {step} of walker {walker.name}"
+            state.last_label = state.n_checks
             self._propose(atoms, reason, walker.name, step=step, std_max=found.largest, std_rms=found.rms, threshold=threshold)
             self._believe()
         return action
@@ -293,6 +303,8 @@ class Run:
             known = labels_of(label, 0)
             error = np.asarray(known.forces) - found.forces
             state.squared = [*state.squared, _ratio(error, found) * trust**2][-_LABELS:]
+            if found.largest > 0.0:
+                state.ratios = [*state.ratios, float(np.abs(error).max()) / found.largest * trust][-_LABELS:]
             state.record(
                 "labelled",
                 hash=entry.hash,
@@ -339,8 +351,9 @@ class Run:
 
     def _follow_threshold(self) -> None:
         state = self.state
+        ratios = [ratio / self._trust for ratio in state.ratios]
         rms, largest = ([pair[k] for pair in state.recent] for k in (0, 1))
-        state.threshold, state.predicted_rmse = threshold_of(self.target, rms, largest), predicted_rmse(rms)
+        state.threshold, state.predicted_rmse = threshold_of(self.target, rms, largest, ratios), predicted_rmse(rms)
         last = next((e["threshold"] for e in reversed(state.events) if e["kind"] == "threshold"), 0.0)
         if abs(state.threshold - last) > 0.05 * state.threshold:
             state.record("threshold", threshold=state.threshold, predicted_rmse=state.predicted_rmse)

@@ -7,7 +7,10 @@ above the threshold t are labelled, after which about t is left of m; so the err
 .. math:: \text{RMSE}^2(t) = \Big\langle r^2 \min(1, t / m)^2 \Big\rangle
 
 over the states seen lately, with r the root mean square standard deviation of a state.  The threshold is where that is the
-target.  It is at most three times the target, so that errors of five times the target stay rare wherever they are.
+target.  But an average says little of single atoms, whose errors have heavier tails than a Gaussian; so a second bound comes from
+the labels themselves: with q the 90 % quantile of the ratio between the largest error and the largest standard deviation of a
+state, over the last labels, the threshold is at most 5 / q times the target.  Then nine of ten states at the threshold, and more of
+those below, have no error of more than five times the target.
 """
 
 from __future__ import annotations
@@ -27,7 +30,10 @@ __all__ = ["Judgement", "judge", "predicted_rmse", "threshold_of", "trust_of"]
 
 Array = NDArray[np.float64]
 
-_MOST = 3.0  # times the target
+_LARGE = 5.0  # times the target: an error of a single component that should be rare
+_QUANTILE = 0.9
+_RATIO = 2.5  # largest error over largest standard deviation, before labels tell: about that of normal errors
+_HALF = 0.5  # times the target is the least threshold
 _LEAST = 0.1  # of the target: a label that would move a force by less is not worth buying
 _BELIEF = 5  # states that count for the calibration as it is when errors correct it
 _WILD = 25.0  # one state counts for no more than an error of five standard deviations
@@ -108,7 +114,7 @@ def predicted_rmse(rms: Sequence[float]) -> float:
     return float(np.sqrt(np.mean(np.square(rms)))) if len(rms) else float("nan")
 
 
-def threshold_of(target: float, rms: Sequence[float], largest: Sequence[float]) -> float:
+def threshold_of(target: float, rms: Sequence[float], largest: Sequence[float], ratios: Sequence[float] = ()) -> float:
     """Largest standard deviation of a force component that needs no label.
 
     Parameters
@@ -117,22 +123,26 @@ def threshold_of(target: float, rms: Sequence[float], largest: Sequence[float]) 
         Root mean square error of force components that is tolerated, eV/Å.
     rms, largest : sequences of float
         Of the states seen lately: root mean square and largest standard deviation, eV/Å.
+    ratios : sequence of float
+        Largest error over largest standard deviation of the labels bought lately; five of 2.5 are added.
 
     Returns
     -------
     float
-        eV/Å, from the target to three times the target.
+        eV/Å, at least half the target.
     """
+    ratio = float(np.quantile([*ratios, *[_RATIO] * _BELIEF], _QUANTILE))
+    least, most = _HALF * target, max(_HALF, _LARGE / ratio) * target
     if not len(rms):
-        return target
+        return min(target, most)
     r, m = np.asarray(rms, float), np.maximum(np.asarray(largest, float), 1e-300)
 
     def excess(t: float) -> float:
         return float(np.mean((r * np.minimum(1.0, t / m)) ** 2)) - target**2
 
-    if excess(_MOST * target) <= 0.0:
-        return _MOST * target
-    return float(brentq(excess, target, _MOST * target)) if excess(target) < 0.0 else target
+    if excess(most) <= 0.0:
+        return most
+    return float(brentq(excess, least, most)) if excess(least) < 0.0 else least
 
 
 def trust_of(squared: Sequence[float]) -> float:

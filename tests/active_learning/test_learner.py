@@ -77,7 +77,9 @@ def test_every_label_has_a_reason(run):
     proposed = {e["hash"]: e for e in done.state_.events if e["kind"] == "proposed"}
     for name in done.state_.proposed:
         reason = entries[name].reason
-        if name in proposed and proposed[name]["walker"] is not None:
+        if reason.startswith("control"):
+            assert proposed[name]["std_max"] <= proposed[name]["threshold"]
+        elif name in proposed and proposed[name]["walker"] is not None:
             assert reason.startswith("force std ")
             assert " eV/Å on atom " in reason
             assert proposed[name]["std_max"] > proposed[name]["threshold"]
@@ -266,11 +268,13 @@ def test_bad_settings(options, message, tmp_path):
 
 def test_threshold_by_hand():
     """Two states with rms 0.1 and 0.3, largest 0.2 and 0.6: with t between, rms² = (0.1² + (0.3 t / 0.6)²) / 2."""
-    target, t = 0.12, 0.3
-    assert np.hypot(0.1, 0.3 * t / 0.6) / np.sqrt(2) > target  # so that t is below
-    found = threshold_of(target, [0.1, 0.3], [0.2, 0.6])
+    target = 0.12
+    found = threshold_of(target, [0.1, 0.3], [0.2, 0.6], [0.1] * 100)
+    assert 0.2 < found < 0.6
     assert np.isclose(np.sqrt((0.1**2 + (0.3 * found / 0.6) ** 2) / 2), target, rtol=1e-9)
-    assert threshold_of(0.1, [0.01], [0.02]) == pytest.approx(0.3)  # never more than three times the target
+    assert threshold_of(0.1, [0.01], [0.02]) == pytest.approx(0.2)  # 5 / 2.5 times the target
+    assert threshold_of(0.1, [0.01], [0.02], [5.0] * 5) == pytest.approx(0.1)  # nine of ten ratios are at most 5
+    assert threshold_of(0.1, [0.01], [0.02], [50.0] * 5) == pytest.approx(0.05)  # never below half of the target
     assert threshold_of(0.1, [], []) == 0.1
     assert predicted_rmse([0.3, 0.4]) == pytest.approx(np.sqrt(0.125))
 
