@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
+from ase.neighborlist import neighbor_list
 
 __all__ = ["initial_structures"]
 
-_RATTLE = (0.02, 0.15)  # Å, standard deviations of displacements, from the first copy to the last
-_STRAIN = 0.03  # largest element of the strain
+_RATTLE = (0.01, 0.1)  # of the distance of nearest neighbours: displacements (rms per component), first copy to last
+_STRAIN = 0.04  # largest element of the strain
+_REACH = 5.0  # Å, in which neighbours are looked for
+_ALONE = 2.5  # Å, where there are none
 
 
 def initial_structures(starts: Sequence[Atoms], n: int, random_state: int) -> list[Atoms]:
@@ -21,7 +24,8 @@ def initial_structures(starts: Sequence[Atoms], n: int, random_state: int) -> li
     starts : sequence of ase.Atoms
         Each is among the result, without velocities.
     n : int
-        How many copies with displaced atoms (0.02 to 0.15 Å) and, where a cell is periodic, up to 3 % of strain.
+        How many copies with displaced atoms (1 to 10 % of the distance of nearest neighbours: as in warm to molten matter, so that
+        the model knows how atoms repel each other) and, where a cell is periodic, up to 4 % of strain.
     random_state : int
         Seed.
 
@@ -44,7 +48,16 @@ def initial_structures(starts: Sequence[Atoms], n: int, random_state: int) -> li
             periodic = copy.pbc & copy.cell.any(1)
             strain[~periodic] = strain[:, ~periodic] = 0.0
             copy.set_cell(copy.cell.array @ (np.eye(3) + strain), scale_atoms=True)
-        width = np.linspace(*_RATTLE, n)[k]
+        width = np.linspace(*_RATTLE, n)[k] * _nearest(starts[k % len(starts)])
         copy.positions += rng.normal(0.0, width, copy.positions.shape)
         result.append(copy)
     return result
+
+
+def _nearest(atoms: Atoms) -> float:
+    """Median over atoms of the distance of the nearest neighbour, Å."""
+    distances = neighbor_list("ijd", atoms, _REACH)
+    nearest = np.full(len(atoms), np.inf)
+    np.minimum.at(nearest, distances[0], distances[2])
+    found = nearest[np.isfinite(nearest)]
+    return float(np.median(found)) if len(found) else _ALONE

@@ -173,7 +173,7 @@ class Run:
             reason = f"verification {state.rounds + 1}: a state visited, drawn at random"
             state.verification = [self.queue.submit(_plain(atoms), reason) for atoms in drawn]
             if not state.verification:
-                return self._end("not verified: no labels left" if visits else "nothing was explored")
+                return self._end(f"not verified: {self._why_no_states(visits, n)}")
             self._checkpoint(learnt=False)
         entries = [self._wait_for(name) for name in state.verification]
         labels = [read_label(self.directory / "labels", entry) for entry in entries if entry.state == "done"]
@@ -208,6 +208,11 @@ class Run:
         if calibration is not None:
             self.following.fitted.calibration_ = calibration
         return self._end(f"{why}; {measured}")
+
+    def _why_no_states(self, visits: Sequence[Atoms], n: int) -> str:
+        if not visits:
+            return "nothing was explored"
+        return "every state visited has a label" if n > 0 else f"all {self.learner.max_labels} labels are bought"
 
     def _why_not(self) -> str:
         if self._exhausted:
