@@ -3,8 +3,8 @@
 A label is folded into the triangular factors of the model in a time that does not depend on how many came before.  Where the
 forces of a frame stay uncertain although it is labelled, the sparse points do not reach it, and the environments of the last
 labels that the sparse points leave most uncertain before any data become sparse points themselves.  When the number of labels
-has grown by a fifth since the last time, everything is chosen anew: sparse points (no fewer than there are), what is automatic
-or optimised, and the calibration (by leaving out each structure); so that all full fits together cost about six times the last.
+has grown by 30 % since the last time, everything is chosen anew: sparse points (no fewer than there are), what is automatic
+or optimised, and the calibration (by leaving out each structure); so that all full fits together cost about four times the last.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from .target import judge
 
 __all__ = ["FollowingModel"]
 
-_GROWTH = 1.2  # labels since the last full fit, as a ratio
-_WAIT = 0.1  # of the labels: as many must pass before sparse points are added again
+_GROWTH = 1.3  # labels since the last full fit, as a ratio
+_WAIT = 0.15  # of the labels: as many must pass before sparse points are added again
 _MORE = 0.2  # of the sparse points, and
 _SHARE = 2  # one in so many environments of these labels, are added at most
 _CALIBRATED = 5  # structures that a calibration needs
