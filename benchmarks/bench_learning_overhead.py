@@ -2,8 +2,9 @@
 
     python benchmarks/bench_learning_overhead.py [--labels 500] [--points 1000]
 
-Incremental fit, growth of the sparse points (when the labels have grown by 15 %, at most), full fit with calibration (each time they
-have grown by 30 %), judging the structures between two labels (fifty), and writing and reading the checkpoint; one thread.
+Incremental fit, growth of the sparse points (when the labels have grown by 15 %, at most), full fit with calibration
+(each time they have grown by 30 %), judging the structures between two labels (fifty), and writing and reading the
+checkpoint; one thread.
 """
 
 from __future__ import annotations
@@ -86,7 +87,14 @@ def main() -> None:
     rows = [[name, seconds, f"{100 * seconds / LABEL:.2f} %"] for name, seconds in per_label.items()]
     rows += [["all", total, f"{100 * total / LABEL:.2f} %"]]
     rows += [["all without judging", total - 50 * judging, f"{100 * (total - 50 * judging) / LABEL:.2f} %"]]
-    report("learning_overhead", ("per label", "s", "of 60 s"), rows, full_fit=full, growth=growing, sparse_points=following.fitted.n_sparse_)
+    report(
+        "learning_overhead",
+        ("per label", "s", "of 60 s"),
+        rows,
+        full_fit=full,
+        growth=growing,
+        sparse_points=following.fitted.n_sparse_,
+    )
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 A label is folded into the triangular factors of the model in a time that does not depend on how many came before.  Where the
 forces of a frame stay uncertain although it is labelled, the sparse points do not reach it, and the environments of the last
 labels that the sparse points leave most uncertain before any data become sparse points themselves.  When the number of labels
-has grown by 30 % since the last time, everything is chosen anew: sparse points (no fewer than there are), what is automatic
-or optimised, and the calibration (by leaving out each structure); so that all full fits together cost about four times the last.
+has grown by 30 % since the last time, everything is chosen anew: sparse points (no fewer than there are), what is automatic or
+optimised, and the calibration (by leaving out each structure); so that all full fits together cost about four times the last.
 """
 
 from __future__ import annotations

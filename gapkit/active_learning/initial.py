@@ -24,8 +24,8 @@ def initial_structures(starts: Sequence[Atoms], n: int, random_state: int) -> li
     starts : sequence of ase.Atoms
         Each is among the result, without velocities.
     n : int
-        How many copies with displaced atoms (1 to 10 % of the distance of nearest neighbours: as in warm to molten matter, so that
-        the model knows how atoms repel each other) and, where a cell is periodic, up to 4 % of strain.
+        How many copies with displaced atoms (1 to 10 % of the distance of nearest neighbours: as in warm to molten matter, so
+        that the model knows how atoms repel each other) and, where a cell is periodic, up to 4 % of strain.
     random_state : int
         Seed.
 

@@ -9,17 +9,14 @@ of workers, or on how often the run was killed.
 from __future__ import annotations
 
 import math
-import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 
 from ..gp.observations import labels_of
 from ..labeling import Entry, LabelQueue, Limits, read_journal, read_label, structure_hash
@@ -28,7 +25,9 @@ from .closing import sample_of, verification_of
 from .explorers import LeftPhysicsError, Walker
 from .following import FollowingModel
 from .progress import Progress
+from .records import interval, is_labelled, plain, squared_ratio, visited
 from .select import pick, too_close
+from .stopping import stop_politely
 from .target import Judgement, judge, predicted_rmse, threshold_of, trust_of
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ class Run:
     def go(self) -> None:
         """Go on until the run ends, or is asked to stop."""
         phases = {"exploring": self._explore, "closing": self._close, "verifying": self._verify}
-        with self._stoppable(), Progress(self.learner.verbose > 0) as self.progress:
+        with stop_politely(self._stop), Progress(self.learner.verbose > 0) as self.progress:
             try:
                 if self.state.phase == "initial":
                     with self._queue(Limits()) as self.queue:
@@ -94,7 +93,7 @@ class Run:
     def _begin(self) -> None:
         """Label the initial structures, and fit to them."""
         for atoms in self.initial:
-            if not _is_labelled(atoms):
+            if not is_labelled(atoms):
                 self.queue.submit(atoms, "initial structure")
         self.progress.show("initial labels", 0, len(self.initial))
         while self.queue.counts["pending"]:
@@ -171,7 +170,7 @@ class Run:
                 visits, n, self.learner.random_state, state.rounds, lambda atoms: self._hash(atoms) in known
             )
             reason = f"verification {state.rounds + 1}: a state visited, drawn at random"
-            state.verification = [self.queue.submit(_plain(atoms), reason) for atoms in drawn]
+            state.verification = [self.queue.submit(plain(atoms), reason) for atoms in drawn]
             if not state.verification:
                 return self._end(f"not verified: {self._why_no_states(visits, n)}")
             self._checkpoint(learnt=False)
@@ -182,7 +181,7 @@ class Run:
         judgements = judge(self.following.fitted, labels, self._trust)
         errors = [np.asarray(labels_of(a, 0).forces) - j.forces for a, j in zip(labels, judgements, strict=True)]
         squares = np.array([np.mean(e**2) for e in errors])
-        rmse, (low, high) = float(np.sqrt(squares.mean())), _interval(squares, self.learner.random_state)
+        rmse, (low, high) = float(np.sqrt(squares.mean())), interval(squares, self.learner.random_state)
         state.record(
             "verified",
             n=len(labels),
@@ -194,7 +193,9 @@ class Run:
         )
         calibration = self.following.calibration_by(labels)
         trust = self._trust
-        state.squared = (state.squared + [_ratio(e, j) * trust**2 for e, j in zip(errors, judgements, strict=True)])[-_LABELS:]
+        state.squared = (state.squared + [squared_ratio(e, j) * trust**2 for e, j in zip(errors, judgements, strict=True)])[
+            -_LABELS:
+        ]
         state.proposed += state.verification
         state.verification, state.rounds = [], state.rounds + 1
         self._take(0, judged=False)
@@ -230,16 +231,16 @@ class Run:
     def _stretch(self, walker: Walker) -> None:
         """Let a walker go on, and judge what it came through."""
         try:
-            visited = walker.advance(self.model)
+            found = walker.advance(self.model)
         except LeftPhysicsError as error:
             return self._retreat(walker, str(error))
-        for atoms in visited:
+        for atoms in found:
             touching = too_close(atoms, self.learner.d_min)
             if touching:
                 return self._retreat(walker, touching)
         actions = [
             self._act(walker, atoms, judgement)
-            for atoms, judgement in zip(visited, judge(self.model, visited, self._trust), strict=True)
+            for atoms, judgement in zip(found, judge(self.model, found, self._trust), strict=True)
         ]
         if "label" not in actions:
             walker.accept()
@@ -263,7 +264,7 @@ class Run:
         if action == "label" and self._hash(atoms) in state.proposed:
             action = "no gain"
         state.recent = [*state.recent, [found.rms, found.largest]][-_RECENT:]
-        self.visits.append(_visit(atoms, state.turn, walker, found, threshold, action))
+        self.visits.append(visited(atoms, state.turn, walker, found, threshold, action))
         if action == "label":
             state.last_label = state.n_checks
             self._propose(atoms, reason, walker.name, step=step, std_max=found.largest, std_rms=found.rms, threshold=threshold)
@@ -275,7 +276,7 @@ class Run:
         walker.retreat()
 
     def _propose(self, atoms: Atoms, reason: str, walker: str | None, **details: Any) -> None:
-        name = self.queue.submit(_plain(atoms), reason)
+        name = self.queue.submit(plain(atoms), reason)
         self.state.proposed.append(name)
         self.state.record("proposed", hash=name, reason=reason, walker=walker, **details)
 
@@ -307,7 +308,7 @@ class Run:
             (found,) = judge(self.following.fitted, [label], trust)
             known = labels_of(label, 0)
             error = np.asarray(known.forces) - found.forces
-            state.squared = [*state.squared, _ratio(error, found) * trust**2][-_LABELS:]
+            state.squared = [*state.squared, squared_ratio(error, found) * trust**2][-_LABELS:]
             if found.largest > 0.0:
                 state.ratios = [*state.ratios, float(np.abs(error).max()) / found.largest * trust][-_LABELS:]
             state.record(
@@ -364,7 +365,7 @@ class Run:
             state.record("threshold", threshold=state.threshold, predicted_rmse=state.predicted_rmse)
 
     def _hash(self, atoms: Atoms) -> str:
-        return structure_hash(_plain(atoms), self.learner.label_settings)
+        return structure_hash(plain(atoms), self.learner.label_settings)
 
     def _walker_of(self, name: str) -> Walker | None:
         of_event = next((e["walker"] for e in self.state.events if e["kind"] == "proposed" and e["hash"] == name), None)
@@ -378,7 +379,7 @@ class Run:
         entries = self._journal() if (self.directory / "labels").exists() else {}
         result = []
         for atoms in self.initial:
-            if _is_labelled(atoms):
+            if is_labelled(atoms):
                 result.append(atoms)
             elif (entry := entries.get(structure_hash(atoms, self.learner.label_settings))) and entry.state == "done":
                 result.append(read_label(self.directory / "labels", entry))
@@ -429,64 +430,3 @@ class Run:
             if checkpoint:
                 self._checkpoint(learnt=False)
             raise _StoppedError
-
-    @contextmanager
-    def _stoppable(self) -> Iterator[None]:
-        """SIGTERM and Ctrl-C end the run at the next turn; a second one at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def ask(number: int, _: Any) -> None:
-            if self._stop.is_set():
-                raise KeyboardInterrupt
-            self._stop.set()
-
-        before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def _is_labelled(atoms: Atoms) -> bool:
-    results = getattr(atoms.calc, "results", {})
-    return "energy" in results and "forces" in results
-
-
-def _plain(atoms: Atoms) -> Atoms:
-    """What is labelled: without velocities, predictions and what was noted of the walk."""
-    plain = atoms.copy()
-    plain.calc = None
-    plain.arrays.pop("momenta", None)
-    plain.info = {key: value for key, value in atoms.info.items() if key == "config_type"}
-    return plain
-
-
-def _visit(atoms: Atoms, turn: int, walker: Walker, found: Judgement, threshold: float, action: str) -> Atoms:
-    """A structure visited, with what the model said of it."""
-    visit = atoms.copy()
-    visit.info |= {
-        "turn": turn,
-        "walker": walker.name,
-        "step": atoms.info.get("step", walker.n_steps),
-        "std_max": found.largest,
-        "std_rms": found.rms,
-        "threshold": threshold,
-        "action": action,
-    }
-    visit.calc = SinglePointCalculator(visit, energy=found.energy, forces=found.forces)
-    return visit
-
-
-def _ratio(error: np.ndarray[Any, Any], found: Judgement) -> float:
-    """Mean squared error over mean variance; 1 where nothing was uncertain."""
-    return float(np.mean(error**2) / found.rms**2) if found.rms > 0.0 else 1.0
-
-
-def _interval(squares: np.ndarray[Any, Any], seed: int) -> tuple[float, float]:
-    """Nine of ten root mean squares of structures drawn again (bootstrap) are between these."""
-    drawn = np.random.default_rng(seed).choice(squares, (2000, len(squares)))
-    low, high = np.quantile(np.sqrt(drawn.mean(axis=1)), (0.05, 0.95))
-    return float(low), float(high)

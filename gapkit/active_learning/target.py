@@ -7,10 +7,10 @@ above the threshold t are labelled, after which about t is left of m; so the err
 .. math:: \text{RMSE}^2(t) = \Big\langle r^2 \min(1, t / m)^2 \Big\rangle
 
 over the states seen lately, with r the root mean square standard deviation of a state.  The threshold is where that is the
-target.  But an average says little of single atoms, whose errors have heavier tails than a Gaussian; so a second bound comes from
-the labels themselves: with q the 90 % quantile of the ratio between the largest error and the largest standard deviation of a
-state, over the last labels, the threshold is at most 5 / q times the target.  Then nine of ten states at the threshold, and more of
-those below, have no error of more than five times the target.
+target.  But an average says little of single atoms, whose errors have heavier tails than a Gaussian; so a second bound comes
+from the labels themselves: with q the 90 % quantile of the ratio between the largest error and the largest standard deviation
+of a state, over the last labels, the threshold is at most 5 / q times the target.  Then nine of ten states at the threshold,
+and more of those below, have no error of more than five times the target.
 """
 
 from __future__ import annotations

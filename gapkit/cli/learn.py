@@ -91,13 +91,16 @@ def status(
 def report(
     directory: Directory,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: report.html in the folder.")] = None,
+    committee: Annotated[
+        int, typer.Option(help="Compare the error bars with those of a committee of so many models; takes as many fits.")
+    ] = 0,
 ) -> None:
     """Write the report of a run: one self-contained HTML page.
 
     Example: `gapkit learn report melt`
     """
     path = directory / "report.html" if output is None else output
-    write_learning_report(directory, path)
+    write_learning_report(directory, path, committee=committee)
     console.print(f"wrote {path}")
 
 

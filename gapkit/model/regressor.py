@@ -21,15 +21,14 @@ from ..exceptions import NumericalWarning
 from ..gp.calibration import Calibration, check_calibration
 from ..gp.observations import KINDS, Labels, Noise
 from ..neighbors import check_structures
-from .atomic_energies import AtomicEnergies, fit_atomic_energies, isolated_atoms
+from .atomic_energies import AtomicEnergies, fit_atomic_energies
 from .automatic import automatic_noise, automatic_terms
 from .baseline import atomic_energies_above, decide_baseline, without_baseline
-from .calibrating import errors_left_out, misspecified
+from .calibrating import check_source, errors_left_out, errors_of_frames, misspecified
 from .fitted import FittedModel
 from .fitting import choose_terms, collect_labels, grow_terms
 from .folding import fold_rows, solve
 from .kernel_search import search_kernels
-from .labelled_errors import labelled_errors
 from .memory import check_memory
 from .potential import APPROXIMATIONS, Potential
 from .probes import choose_probes
@@ -350,14 +349,9 @@ class GAPRegressor(FittedModel):
         ValueError
             If they have other numbers of labels than the training set had.
         """
-        check_is_fitted(self, "potential_")
         frames = check_structures(X, name="X")
         labels = without_baseline(self.baseline_, frames, collect_labels(frames, y), show=bool(self.verbose))
-        found = {kind: int(sum(of_frame.used(kind).sum() for of_frame in labels)) for kind in KINDS}
-        if found != self.n_labels_:
-            given, had = (", ".join(f"{n} {kind}" for kind, n in d.items()) for d in (found, self.n_labels_))
-            raise ValueError(f"`X` must be the training set, which had {had}; got {given}. Give all of it, in its order.")
-        self.training_ = TrainingSet(frames, labels)
+        self.training_ = TrainingSet(frames, labels).with_counts(self.n_labels_)
         return self
 
     def _finish(self, model: SparseModel, e0: AtomicEnergies, frames: Sequence[Atoms]) -> None:
@@ -439,14 +433,7 @@ class GAPRegressor(FittedModel):
         check_calibration(method, by)
         if self.potential_.posterior is None:
             raise ValueError("calibrate needs a model with its posterior. Save it with posterior=True, or fit anew.")
-        if isinstance(X, str) and X != "loo":
-            raise ValueError(describe("X", "'loo' or a list of structures with labels", X))
-        if isinstance(X, str) and misspecification:
-            remedy = "A structure that is left out would have to take its own part of the widening along. Give structures."
-            raise ValueError(describe("X", "a list of structures with misspecification=True", X, remedy))
-        if self.training_ is None and (isinstance(X, str) or misspecification):
-            remedy = "a model file does not hold it. Give structures."
-            raise ValueError(f"calibrate needs the training set for 'loo' and misspecification; {remedy}")
+        check_source(X, misspecification, has_training_set=self.training_ is not None)
         model, show = SparseModel(self.terms_, self.potential_.terms, self.noise_), bool(self.verbose)
         raw = copy(self)
         raw.calibration_ = None
@@ -455,16 +442,10 @@ class GAPRegressor(FittedModel):
         if misspecification and self.training_ is not None:
             wide = misspecified(model, raw.potential_, self.training_, show=show)
             raw.potential_ = replace(self.potential_, posterior=wide)
-        if isinstance(X, str):
-            assert self.training_ is not None  # noqa: S101 - for the type checker: checked above
+        if isinstance(X, str) and self.training_ is not None:
             errors = errors_left_out(model, raw.potential_, self.training_, by, self.random_state, show=show)
         else:
-            frames = check_structures(X, name="X")
-            collect_labels(frames)
-            alone = set(isolated_atoms(frames, self.potential_.neighbor_range))  # none is predicted without itself
-            frames = [atoms for k, atoms in enumerate(frames) if k not in alone]
-            predictions = raw.evaluate(frames, uncertainty="exact", std=("energy", "forces", "stress"))
-            errors = labelled_errors(frames, predictions, by=by)
+            errors = errors_of_frames(raw, X, by)
         self.calibration_ = Calibration.fit(errors, method=method, by=by, source=X if isinstance(X, str) else "frames")
         self.potential_ = raw.potential_
         return self
