@@ -334,10 +334,8 @@ class GAPRegressor(FittedModel):
 
         Parameters
         ----------
-        X : list of ase.Atoms
-            All structures it was fitted to, in that order.
-        y : sequence of float, optional
-            Total energies (eV) that replaced those of the structures.
+        X, y : list of ase.Atoms, and sequence of float or None
+            All structures it was fitted to, in that order, and the energies that replaced theirs, as for `fit`.
 
         Returns
         -------
