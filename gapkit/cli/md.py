@@ -54,9 +54,7 @@ def md(
     ] = None,
     stop_above: Annotated[
         float | None,
-        typer.Option(
-            help="End the run where the standard deviation of a force component is above this, eV/Å; needs the posterior."
-        ),
+        typer.Option(help="End the run where a force component has a larger standard deviation than this, eV/Å."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the velocities and the thermostat.")] = 0,
     output: Annotated[Path, typer.Option("-o", "--output", help="Trajectory (.traj); the log is beside it (.csv).")] = Path(

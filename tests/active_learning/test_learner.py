@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -197,6 +198,30 @@ def test_kill(run, tmp_path):
         total += kills
     print(f"{total} kills")
     assert total >= N_KILLS
+
+
+def drive_on_a_full_disk(directory, largest_file):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    try:
+        drive(directory, 0, 0.0)
+    except OSError:
+        os._exit(28)
+
+
+def test_full_disk(run, tmp_path):
+    """No file can be larger than so many bytes: the run ends with an error, and goes on when there is room."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.active_learning.test_learner"])
+    codes = []
+    for largest_file in (2_000, 20_000, 60_000, 10**9):
+        driver = context.Process(target=drive_on_a_full_disk, args=(tmp_path, largest_file))
+        driver.start()
+        driver.join(120)
+        codes.append(driver.exitcode)
+        assert not list(tmp_path.glob(".*.part"))
+    assert codes[0] == 28
+    assert codes[-1] == 0
+    assert training_texts(tmp_path) == training_texts(run[1])
 
 
 def test_bad_labels_do_not_enter(tmp_path):
