@@ -44,15 +44,15 @@ def write_run(
     rng = np.random.default_rng(0)
     events, clock = [], [START]
 
-    def happen(kind, seconds=0.0, **fields):
-        clock[0] += seconds
+    def happen(kind, after=0.0, **fields):
+        clock[0] += after
         events.append({"kind": kind, "time": clock[0], "turn": turn, **fields})
 
     settings = {"target_force_error": TARGET, "check_every": CHECK_EVERY, "max_pending": 2, "explorer": {"ramp": [300, 1000]}}
     turn, step, frames, times, visits = 0, 0, [], [], []
     happen("started", settings=settings)
     used = 0
-    ends_at = {int(k) for k in np.linspace(1, n_turns - 1, max(0, n_labels - N_SEED)) ** 1.0}
+    label_at = {int(k) for k in np.linspace(1, n_turns - 1, max(0, n_labels - N_SEED))}
 
     def std_now(n):
         return 0.5 * (1 + n) ** -0.45
@@ -61,13 +61,23 @@ def write_run(
         nonlocal used
         atoms = copper_gold(len(frames))
         atoms.info["number"] = len(frames)
-        reason = "seed structure" if walker is None else (
-            f"force std {std_max:.2f} > {threshold:.2f} eV/Å on atom {len(frames) % 4} (Cu), walker {walker}, step {step}"
+        reason = (
+            "seed structure"
+            if walker is None
+            else (
+                f"force std {std_max:.2f} > {threshold:.2f} eV/Å on atom {len(frames) % 4} (Cu), walker {walker}, step {step}"
+            )
         )
         frames.append((atoms, reason))
         state = (bad or {}).get(len(frames) - 1, "done")
         name = f"#{len(frames) - 1}"
-        proposal = {"walker": walker, "step": step, "std_max": std_max, "std_rms": None if std_max is None else std_max / 3, "threshold": threshold}
+        proposal = {
+            "walker": walker,
+            "step": step,
+            "std_max": std_max,
+            "std_rms": None if std_max is None else std_max / 3,
+            "threshold": threshold,
+        }
         happen("proposed", hash=name, reason=reason, **proposal)
         times.append(clock[0])
         if len(frames) > n_labels - pending:
@@ -88,14 +98,14 @@ def write_run(
         how = "full" if used in (N_SEED, 16, 64) else "grown" if used % 8 == 0 else "incremental"
         if used >= N_SEED:
             happen(
-                "fit", FIT_SECONDS * (4 if how == "full" else 1), n_labels=used, n_atoms=4 * used, n_sparse=40 + 6 * used,
-                how=how, seconds=FIT_SECONDS * (4 if how == "full" else 1), scale=2.5, dropped=used // 9, memory_mb=180 + 2 * used,
+                "fit", after=FIT_SECONDS * (4 if how == "full" else 1), n_labels=used, n_atoms=4 * used, n_sparse=40 + 6 * used,
+                how=how, seconds=FIT_SECONDS * (4 if how == "full" else 1), scale=2.5, messages=["2 sparse points were dropped"], memory_mb=180 + 2 * used,
             )  # fmt: skip
             happen("threshold", threshold=2.0 * max(TARGET, 0.6 * std_now(used)), predicted_rmse=0.9 * std_now(used) / 2)
 
     while len(frames) < min(N_SEED, n_labels):
         buy(None, None, None, None)
-    for turn in range(1, n_turns + 1):  # noqa: B007 - seen by `happen`
+    for turn in range(1, n_turns + 1):
         step += CHECK_EVERY
         clock[0] += 2.0
         if turn == n_turns // 2:
@@ -105,7 +115,7 @@ def write_run(
             threshold = 2.0 * max(TARGET, 0.6 * std_now(used))
             std = 0.45 * threshold * rng.lognormal(0, 0.3)
             action = "go on"
-            if turn in ends_at and walker == turn % n_walkers:
+            if turn in label_at and walker == turn % n_walkers:
                 std, action = threshold * rng.uniform(1.02, 1.8), "label"
             atoms = copper_gold(0)[[0, 1]]
             atoms.set_momenta(np.zeros((2, 3)))
@@ -119,7 +129,7 @@ def write_run(
             if action == "label":
                 buy(str(walker), step, std, threshold)
     if phase == "ended" and n_labels:
-        happen("verified", 300.0, n=20, rmse=0.047, low=0.043, high=0.052, predicted_rmse=0.045, target=TARGET)
+        happen("verified", after=300.0, n=20, rmse=0.047, low=0.043, high=0.052, predicted_rmse=0.045, target=TARGET)
         happen("ended", why="predicted error below the target and verified")
     (directory / "visits").mkdir(exist_ok=True)
     for first in range(0, len(visits), 200):
@@ -130,7 +140,7 @@ def write_run(
             event["hash"] = names[int(event["hash"][1:])]
     last = [event for event in events if event["kind"] == "threshold"][-1:] or [{"threshold": None, "predicted_rmse": None}]
     state = {
-        "format": 1, "phase": phase, "why": events[-1].get("why", ""), "settings": settings, "turn": turn,
+        "format": 1, "number": 1, "phase": phase, "why": events[-1].get("why", ""), "settings": settings, "turn": turn + 1,
         "n_steps": step * n_walkers, "n_checks": len(visits), "threshold": last[0]["threshold"],
         "predicted_rmse": last[0]["predicted_rmse"], "model": f"model-{turn:06d}.gap", "walkers": f"walkers-{turn:06d}.npz",
         "n_used": used, "events": events,
@@ -145,11 +155,12 @@ def _audit(rng):
     std = 0.06 * rng.lognormal(0, 0.4, 900)
     error = std * rng.lognormal(0.0, 0.45, 900)
     missed = error > 5 * TARGET
-    worst = np.argsort(error)[-3:][::-1]
+    worst = np.argsort(error)[-3:][::-1].tolist()
     return {
         "n_audited": 900, "n_labelled": 12, "rmse": 0.048, "target": TARGET, "n_missed": int(missed.sum()),
         "missed_fraction": float(missed.mean()), "max_error": error.tolist(), "std_max": std.tolist(),
-        "largest": [{"walker": "0", "step": int(20 * k), "max_error": error[k], "std_max": std[k]} for k in worst],
+        "n_failed": 0,
+        "largest": [f"{error[k]:.3g} eV/Å at step {20 * k} of walker 0, where the largest std was {std[k]:.3g}" for k in worst],
     }  # fmt: skip
 
 
