@@ -44,7 +44,7 @@ def test_after_the_end_and_before_the_beginning(tmp_path):
     assert new["labels"] == {"done": 0, "failed": 0, "quarantined": 0, "pending": 0, "learnt": 0}
     assert new["share_labelled"] is new["labels_per_hour"] is new["label_seconds"] is None
     (tmp_path / "new" / "state.json").write_text('{"phase": ')
-    with pytest.raises(JournalError, match="state.json must be the checkpoint"):
+    with pytest.raises(JournalError, match=r"state.json must be the checkpoint"):
         run_status(tmp_path / "new")
 
 

@@ -99,7 +99,8 @@ def write_run(
         if used >= N_SEED:
             happen(
                 "fit", after=FIT_SECONDS * (4 if how == "full" else 1), n_labels=used, n_atoms=4 * used, n_sparse=40 + 6 * used,
-                how=how, seconds=FIT_SECONDS * (4 if how == "full" else 1), scale=2.5, messages=["2 sparse points were dropped"], memory_mb=180 + 2 * used,
+                how=how, seconds=FIT_SECONDS * (4 if how == "full" else 1), scale=2.5,
+                messages=["2 sparse points were dropped"], memory_mb=180 + 2 * used,
             )  # fmt: skip
             happen("threshold", threshold=2.0 * max(TARGET, 0.6 * std_now(used)), predicted_rmse=0.9 * std_now(used) / 2)
 
