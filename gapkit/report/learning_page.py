@@ -279,7 +279,7 @@ def _fits(events: Sequence[Mapping[str, Any]]) -> list[Section]:
     text = f"{len(fits)} fits in {sum(e['seconds'] for e in fits):.3g} s"
     if incremental:
         text += (
-            f"; {len(incremental)} incremental ones, which are not shown, took {sum(incremental) / len(incremental):.2g} s each"
+            f"; {len(incremental)} incremental ones, not in the table, took {sum(incremental) / len(incremental):.2g} s each"
         )
     text += "."
     header = ("fit", "labels", "atoms", "sparse points", "force std scaled by", "s", "memory (MB)")
