@@ -17,10 +17,10 @@ from ..labeling import Labeler, Limits, SerialExecutor
 from ..labeling.engine import label_task
 from ..model.progress import track
 from .checkpoint import RunState, read_visits
+from .target import LARGE
 
 __all__ = ["audit_run"]
 
-_LARGE = 5.0  # times the target: an error that should not have been missed
 _AHEAD = 64  # labels that wait for a worker
 _SHOWN = 20
 
@@ -93,7 +93,7 @@ def audit_run(
         audited.append(unlabelled[k])
     if not audited:
         raise ValueError(f"At least one label must be computed; all {len(unlabelled)} failed. Check the labeler.")
-    missed = [k for k, error in enumerate(errors) if error > _LARGE * target]
+    missed = [k for k, error in enumerate(errors) if error > LARGE * target]
     worst = sorted(missed, key=lambda k: -errors[k])[:_SHOWN]
     result = {
         "n_audited": len(audited),

@@ -28,7 +28,7 @@ from .progress import Progress
 from .records import interval, is_labelled, plain, squared_ratio, visited
 from .select import pick, too_close
 from .stopping import stop_politely
-from .target import Judgement, judge, predicted_rmse, threshold_of, trust_of
+from .target import LARGE, Judgement, judge, predicted_rmse, threshold_of, trust_of
 
 if TYPE_CHECKING:
     from .learner import ActiveLearner
@@ -290,10 +290,12 @@ class Run:
             entry = self._wait_for(name)
             walker = self._walker_of(name)
             if entry.state == "done":
-                self._learn(read_label(self.directory / "labels", entry), entry, judged=judged)
+                error = self._learn(read_label(self.directory / "labels", entry), entry, judged=judged)
                 learnt = True
-                if walker is not None:
+                if walker is not None and error <= LARGE * self.target:
                     walker.accept()
+                elif walker is not None:  # wrong forces brought it there
+                    self._retreat(walker, f"a force component was wrong by {error:.3g} eV/Å")
             else:
                 state.record("lost", hash=name, state=entry.state, message=entry.message)
                 if walker is not None:
@@ -301,27 +303,29 @@ class Run:
             state.n_used += 1
         return learnt
 
-    def _learn(self, label: Atoms, entry: Entry, *, judged: bool) -> None:
-        """Compare a label with what the model said of it, then learn from it."""
-        state, trust = self.state, self._trust
+    def _learn(self, label: Atoms, entry: Entry, *, judged: bool) -> float:
+        """Compare a label with what the model said of it, then learn from it; the largest error of a force component."""
+        state, trust, largest = self.state, self._trust, 0.0
         if judged:
             (found,) = judge(self.following.fitted, [label], trust)
             known = labels_of(label, 0)
             error = np.asarray(known.forces) - found.forces
+            largest = float(np.abs(error).max())
             state.squared = [*state.squared, squared_ratio(error, found) * trust**2][-_LABELS:]
             if found.largest > 0.0:
-                state.ratios = [*state.ratios, float(np.abs(error).max()) / found.largest * trust][-_LABELS:]
+                state.ratios = [*state.ratios, largest / found.largest * trust][-_LABELS:]
             state.record(
                 "labelled",
                 hash=entry.hash,
                 n_labels=len(self.following.frames) + 1,
                 rmse=float(np.sqrt(np.mean(error**2))),
-                max_error=float(np.abs(error).max()),
+                max_error=largest,
                 std_rms=found.rms,
                 std_max=found.largest,
                 energy_error=(float(known.energy or 0.0) - found.energy) / len(label),
             )
         state.record("fit", **self.following.learn(label, self._threshold, trust))
+        return largest
 
     def _adopt(self) -> bool:
         """Labels that an interrupted run bought and this one did not come to ask for are learnt all the same."""

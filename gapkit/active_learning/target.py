@@ -26,11 +26,11 @@ from scipy.optimize import brentq
 from ..model import GAPRegressor
 from .acquisition import calibrated_force_std
 
-__all__ = ["Judgement", "judge", "predicted_rmse", "threshold_of", "trust_of"]
+__all__ = ["LARGE", "Judgement", "judge", "predicted_rmse", "threshold_of", "trust_of"]
 
 Array = NDArray[np.float64]
 
-_LARGE = 5.0  # times the target: an error of a single component that should be rare
+LARGE = 5.0  # times the target: an error of a single component that should be rare
 _QUANTILE = 0.9
 _RATIO = 2.5  # largest error over largest standard deviation, before labels tell: about that of normal errors
 _HALF = 0.5  # times the target is the least threshold
@@ -124,15 +124,15 @@ def threshold_of(target: float, rms: Sequence[float], largest: Sequence[float], 
     rms, largest : sequences of float
         Of the states seen lately: root mean square and largest standard deviation, eV/Å.
     ratios : sequence of float
-        Largest error over largest standard deviation of the labels bought lately; five of 2.5 are added.
+        Largest error over largest standard deviation of the labels bought lately; values of 2.5 make them five.
 
     Returns
     -------
     float
         eV/Å, at least half the target.
     """
-    ratio = float(np.quantile([*ratios, *[_RATIO] * _BELIEF], _QUANTILE))
-    least, most = _HALF * target, max(_HALF, _LARGE / ratio) * target
+    ratio = float(np.quantile([*ratios, *[_RATIO] * (_BELIEF - len(ratios))], _QUANTILE))
+    least, most = _HALF * target, max(_HALF, LARGE / ratio) * target
     if not len(rms):
         return min(target, most)
     r, m = np.asarray(rms, float), np.maximum(np.asarray(largest, float), 1e-300)

@@ -313,6 +313,7 @@ def test_threshold_by_hand():
     assert np.isclose(np.sqrt((0.1**2 + (0.3 * found / 0.6) ** 2) / 2), target, rtol=1e-9)
     assert threshold_of(0.1, [0.01], [0.02]) == pytest.approx(0.2)  # 5 / 2.5 times the target
     assert threshold_of(0.1, [0.01], [0.02], [5.0] * 5) == pytest.approx(0.1)  # nine of ten ratios are at most 5
+    assert threshold_of(0.1, [0.01], [0.02], [1.0] * 4) == pytest.approx(5 / 1.9 * 0.1)  # 0.9 quantile of 1, 1, 1, 1, 2.5
     assert threshold_of(0.1, [0.01], [0.02], [50.0] * 5) == pytest.approx(0.05)  # never below half of the target
     assert threshold_of(0.1, [], []) == 0.1
     assert predicted_rmse([0.3, 0.4]) == pytest.approx(np.sqrt(0.125))
