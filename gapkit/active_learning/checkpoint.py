@@ -13,21 +13,24 @@ from __future__ import annotations
 import io
 import json
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from ase import Atoms
 from ase.io import read
+from ase.io.extxyz import key_val_str_to_dict
 
 from ..exceptions import JournalError
 from ..io import replacing
 from ..labeling.structures import to_text
 from ..model import GAPRegressor
 
-__all__ = ["PHASES", "RunState", "read_visits", "write_visits"]
+__all__ = ["PHASES", "RunState", "read_visits", "visit_infos", "write_visits"]
 
 PHASES = ("initial", "exploring", "closing", "verifying", "ended")
 """What a run goes through; from verifying it may go back to closing."""
@@ -188,6 +191,18 @@ def write_visits(directory: Path, first_turn: int, frames: Sequence[Atoms]) -> N
     folder.mkdir(exist_ok=True)
     with replacing(folder / f"{first_turn:09d}.xyz") as file:
         file.write("".join(to_text(atoms) for atoms in frames).encode())
+
+
+def visit_infos(directory: Path, before_turn: int) -> list[dict[str, Any]]:
+    """What `read_visits` finds in ``info``, without the atoms: a report of ten thousand structures needs no more."""
+    found: list[dict[str, Any]] = []
+    for path in sorted((directory / "visits").glob("*.xyz")):
+        if int(path.stem) < before_turn:
+            with open(path, encoding="utf-8") as file:
+                for n_atoms in file:
+                    found.append(key_val_str_to_dict(next(file)))
+                    deque(islice(file, int(n_atoms)), maxlen=0)
+    return [info for info in found if info["turn"] < before_turn]
 
 
 def read_visits(directory: Path, before_turn: int | None = None) -> list[Atoms]:

@@ -7,22 +7,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ase import Atoms
+import numpy as np
 
 from .._validation import check_integer
 from .._version import __version__
 from ..active_learning import Committee, LabelCost, run_status
-from ..active_learning.checkpoint import read_visits
+from ..active_learning.checkpoint import visit_infos
 from ..active_learning.status import WorkingTime, read_entries, read_state, seconds_since_1970
 from ..labeling import Entry, read_label
 from ..model import load
 from ..validation import compare_error_bars
-from .learning_plots import error_bar_figure, labels_figure, learning_curve_figure, walk_figure
+from .learning_plots import error_bar_figure, fits_figure, labels_figure, learning_curve_figure, walk_figure
 from .page import Section, Table, write_page
 
 __all__ = ["write_learning_report"]
 
-_ROWS = 30  # of tables that may be long: the first and the last
 _WALKERS = 6  # that are drawn
 
 
@@ -50,7 +49,7 @@ def write_learning_report(directory: str | Path, path: str | Path, *, committee:
     check_integer("committee", committee, at_least=0)
     status, state, entries = run_status(directory), read_state(directory), read_entries(directory)
     events, target = state["events"], float(state["settings"].get("target_force_error", float("nan")))
-    visits = read_visits(directory, state["turn"]) if (directory / "visits").exists() else []
+    visits = visit_infos(directory, state["turn"])
     audit_file = directory / "audit.json"
     audit = json.loads(audit_file.read_text(encoding="utf-8")) if audit_file.exists() else None
     sections = [_outcome(state)]
@@ -61,7 +60,7 @@ def write_learning_report(directory: str | Path, path: str | Path, *, committee:
         )
         sections.append(Section("Learning curve", text, figure=learning_curve_figure(events, target)))
     if audit or any(event["kind"] == "labelled" for event in events):
-        text = "On the line errors are as large as expected; the bands are factors of two and five."
+        text = _error_bars(events) + "On the line errors are as large as expected; the bands are factors of two and five."
         sections.append(Section("Error bars against true errors", text, figure=error_bar_figure(events, target, audit)))
     sections += _walks(visits, target)
     sections += _timing(events, entries)
@@ -69,7 +68,7 @@ def write_learning_report(directory: str | Path, path: str | Path, *, committee:
         sections.append(_audit(audit))
     if committee:
         sections.append(_committee(directory, events, entries, committee))
-    sections += [*_cost(status), _labels(state, entries), *_lost(entries), *_retreats(events), *_fits(events)]
+    sections += [*_cost(status, events), _labels(state, entries), *_lost(entries), *_retreats(events), *_fits(events)]
     write_page(path, f"Learning run {directory.resolve().name}", _headline(status), sections, f"gapkit {__version__}")
 
 
@@ -90,19 +89,32 @@ def _outcome(state: Mapping[str, Any]) -> Section:
     text = state["why"] or f"The run has not ended: it is {state['phase']}, at turn {state['turn']}."
     settings = {k: v for k, v in state["settings"].items() if v not in (None, {}, "")}
     rows = [[name.replace("_", " "), str(value)] for name, value in settings.items()]
-    return Section(
-        "Outcome", text[:1].upper() + text[1:] + ("" if text.endswith(".") else "."), table=Table(("setting", ""), rows)
+    text = text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+    return Section("Outcome", text, table=Table(("setting", ""), rows, words=(0, 1), sums=False))
+
+
+def _error_bars(events: Sequence[Mapping[str, Any]]) -> str:
+    """How far from the errors the standard deviations of labels were."""
+    pairs = [(e["rmse"], e["std_rms"]) for e in events if e["kind"] == "labelled" and e["std_rms"] > 0.0 and e["rmse"] > 0.0]
+    if not pairs:
+        return ""
+    ratios = np.array([error / std for error, std in pairs])
+    within = [int(np.count_nonzero((ratios <= factor) & (ratios >= 1.0 / factor))) for factor in (2.0, 5.0)]
+    return (
+        f"Of {len(ratios)} labels, {within[0]} had an error within a factor of two of what the model expected, and {within[1]} "
+        f"within five; the median of error over expectation is {np.median(ratios):.2f}. "
     )
 
 
-def _walks(visits: Sequence[Atoms], target: float) -> list[Section]:
-    names = sorted({str(atoms.info["walker"]) for atoms in visits})
+def _walks(visits: Sequence[Mapping[str, Any]], target: float) -> list[Section]:
+    of_walkers: dict[str, list[Mapping[str, Any]]] = {}
+    for info in visits:
+        of_walkers.setdefault(str(info["walker"]), []).append(info)
+    names = sorted(of_walkers, key=lambda name: (len(name), name))
+    left_out = f"The first {_WALKERS} of {len(names)} walkers are drawn." if len(names) > _WALKERS else ""
     return [
-        Section(
-            f"Walker {name}",
-            figure=walk_figure([atoms.info for atoms in visits if str(atoms.info["walker"]) == name], target),
-        )
-        for name in names[:_WALKERS]
+        Section(f"Walker {name}", "" if k else left_out, figure=walk_figure(of_walkers[name], target))
+        for k, name in enumerate(names[:_WALKERS])
     ]
 
 
@@ -123,9 +135,8 @@ def _audit(audit: Mapping[str, Any]) -> Section:
         f"{audit['rmse']:.3g} eV/Å (target {audit['target']:.3g}); {audit['n_missed']} of them "
         f"({100 * audit['missed_fraction']:.2g} %) have a component that is wrong by more than five times the target."
     )
-    return Section(
-        "Audit", text, table=Table(("largest errors missed",), [[line] for line in audit["largest"][:10]] or [["none"]])
-    )
+    rows = [[line] for line in audit["largest"][:10]] or [["none"]]
+    return Section("Audit", text, table=Table(("largest errors missed",), rows, sums=False))
 
 
 def _committee(directory: Path, events: Sequence[Mapping[str, Any]], entries: Mapping[str, Entry], n_models: int) -> Section:
@@ -180,20 +191,37 @@ def _committee(directory: Path, events: Sequence[Mapping[str, Any]], entries: Ma
         f"Both fitted without the {len(held_out)} states that verified the run, and compared on them; the committee is not "
         "calibrated."
     )
-    return Section(title, text, table=Table(header, rows))
+    return Section(title, text, table=Table(header, rows, words=(0, 1), sums=False))
 
 
-def _cost(status: Mapping[str, Any]) -> list[Section]:
-    """What labelling every step would have cost."""
+def _cost(status: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> list[Section]:
+    """What labelling every step would have cost, beside what this run took."""
     seconds, n_steps, done = status["label_seconds"], status["n_steps"], status["labels"]["done"]
-    if not seconds or not n_steps:
+    if not seconds or not n_steps or not done:
         return []
-    cost = LabelCost(seconds / 60.0)
+    label, fits = LabelCost(seconds / 60.0), sum(e["seconds"] for e in events if e["kind"] == "fit")
+    every, bought, learning = n_steps * label.node_hours, done * label.node_hours, fits / 3600.0
+    rows = [
+        ["every step labelled", f"{n_steps:,}", _hours(every), "-", _hours(every)],
+        ["this run", f"{done:,}", _hours(bought), _hours(learning), _hours(bought + learning)],
+    ]
     text = (
-        f"A label took {seconds:.3g} s on average: {done} labels {done * cost.node_hours:.3g} h. Labelling every one of the "
-        f"{n_steps:,} steps would have taken {n_steps * cost.node_hours:,.3g} h, {n_steps / max(done, 1):,.0f} times as much."
+        f"A label took {seconds:.3g} s on average. Of the labels that labelling every step would take, "
+        f"{100 * (1.0 - done / n_steps):.4g} % were not bought. "
     )
-    return [Section("Saved", text)]
+    if bought + learning < every:
+        text += f"Fits included, that is {every / (bought + learning):,.3g} times less computing."
+    else:
+        text += "Labels are so cheap here that the fits took longer than all labels would have."
+    return [Section("Saved", text, table=Table(("", "labels", "labels take", "fits take", "all"), rows, sums=False))]
+
+
+def _hours(hours: float) -> str:
+    """A time in the unit that reads best."""
+    for unit, size in (("h", 1.0), ("min", 1.0 / 60.0)):
+        if hours >= size:
+            return f"{hours / size:,.3g} {unit}"
+    return f"{3600.0 * hours:.3g} s"
 
 
 def _labels(state: Mapping[str, Any], entries: Mapping[str, Entry]) -> Section:
@@ -210,7 +238,7 @@ def _labels(state: Mapping[str, Any], entries: Mapping[str, Entry]) -> Section:
     ]
     header = ("label", "reason", "state", "expected error (eV/Å)", "error (eV/Å)", "largest error (eV/Å)", "s")
     text = "Errors are those of the model before it learnt from the label."
-    return Section("Every label and its reason", text, table=Table(header, _shortened(rows, 4 * _ROWS)))
+    return Section("Every label and its reason", text, table=Table(header, rows, words=(1, 2), sums=False))
 
 
 def _lost(entries: Mapping[str, Entry]) -> list[Section]:
@@ -220,13 +248,13 @@ def _lost(entries: Mapping[str, Entry]) -> list[Section]:
         if entry.state in ("failed", "quarantined")
     ]
     header = ("structure", "state", "attempts", "why")
-    return [Section("Lost labels", table=Table(header, _shortened(lost, _ROWS)))] if lost else []
+    return [Section("Lost labels", table=Table(header, lost, words=(0, 1, 3), sums=False))] if lost else []
 
 
 def _retreats(events: Sequence[Mapping[str, Any]]) -> list[Section]:
     rows = [[str(e["walker"]), str(e["step"]), e["reason"]] for e in events if e["kind"] == "retreat"]
     text = f"{len(rows)} times a walker went back to the last structure that was trusted."
-    return [Section("Retreats", text, table=Table(("walker", "step", "why"), _shortened(rows, _ROWS)))] if rows else []
+    return [Section("Retreats", text, table=Table(("walker", "step", "why"), rows, words=(0, 2), sums=False))] if rows else []
 
 
 def _fits(events: Sequence[Mapping[str, Any]]) -> list[Section]:
@@ -251,18 +279,12 @@ def _fits(events: Sequence[Mapping[str, Any]]) -> list[Section]:
     text = f"{len(fits)} fits in {sum(e['seconds'] for e in fits):.3g} s"
     if incremental:
         text += (
-            f"; {len(incremental)} incremental ones, which are not shown, took {sum(incremental) / len(incremental):.2g} s each"
+            f"; {len(incremental)} incremental ones, not in the table, took {sum(incremental) / len(incremental):.2g} s each"
         )
     text += "."
     header = ("fit", "labels", "atoms", "sparse points", "force std scaled by", "s", "memory (MB)")
-    return [Section("Fits", text, table=Table(header, _shortened(rows, _ROWS)), pre="\n".join(messages))]
-
-
-def _shortened(rows: list[list[str]], most: int) -> list[list[str]]:
-    if len(rows) <= most:
-        return rows
-    half = most // 2
-    return [*rows[:half], [f"... {len(rows) - 2 * half} more", *[""] * (len(rows[0]) - 1)], *rows[-half:]]
+    figure = fits_figure(fits) if len(fits) > 1 else None
+    return [Section("Fits", text, figure=figure, table=Table(header, rows, sums=False), pre="\n".join(messages))]
 
 
 def _number(value: float | None) -> str:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from .plots import INK, MODEL, REFERENCE
 
-__all__ = ["error_bar_figure", "labels_figure", "learning_curve_figure", "walk_figure"]
+__all__ = ["error_bar_figure", "fits_figure", "labels_figure", "learning_curve_figure", "walk_figure"]
 
 Array = NDArray[np.float64]
 Event = Mapping[str, Any]
@@ -37,7 +37,7 @@ def learning_curve_figure(events: Sequence[Event], target: float) -> Figure:
     -------
     matplotlib.figure.Figure
     """
-    figure = Figure(figsize=(8.0, 4.2), layout="constrained")
+    figure = Figure(figsize=(9.6, 4.2), layout="constrained")
     axes = figure.subplots()
     labelled = [e for e in events if e["kind"] == "labelled"]
     if labelled:
@@ -48,19 +48,15 @@ def learning_curve_figure(events: Sequence[Event], target: float) -> Figure:
         axes.plot(
             x, [e["std_rms"] for e in labelled], "_", color=REFERENCE, ms=7, mew=1.5, label="error the model expected of it"
         )
-    steps, n_labels = [], 0
-    for event in events:
-        n_labels = event["n_labels"] if event["kind"] == "fit" else n_labels
-        if event["kind"] == "threshold":
-            steps.append((n_labels, event["threshold"]))
-    if steps:
-        axes.step(
-            *zip(*[*steps, (max(n_labels, steps[-1][0]), steps[-1][1])], strict=True),
-            where="post",
-            color=_SHADE,
-            lw=1.2,
-            label="threshold of the largest component",
-        )
+    n_labels, levels = _levels(events)
+    looks: list[tuple[str, str, dict[str, Any]]] = [
+        ("threshold", "threshold of the largest component", {"color": _SHADE, "lw": 1.2}),
+        ("predicted_rmse", "predicted over states visited", {"color": INK, "lw": 1.6, "alpha": 0.8}),
+    ]
+    for name, label, look in looks:
+        steps = [(n, event[name]) for n, event in levels if event.get(name)]
+        if steps:
+            axes.step(*zip(*steps, (n_labels, steps[-1][1]), strict=True), where="post", label=label, **look)
     verified = [e for e in events if e["kind"] == "verified"]
     if verified:
         last = verified[-1]
@@ -72,8 +68,20 @@ def learning_curve_figure(events: Sequence[Event], target: float) -> Figure:
     _logarithmic(axes, "y")
     axes.set_xlabel("labels")
     axes.set_ylabel("force error (eV/Å), root mean square")
-    axes.legend(frameon=False, fontsize=8, loc="best")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _plain(axes)
+    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
+
+
+def _levels(events: Sequence[Event]) -> tuple[int, list[tuple[int, Event]]]:
+    """Number of labels at the end, and events with a threshold or a predicted error with that of their time."""
+    n_labels, found = 0, []
+    for event in events:
+        n_labels = event["n_labels"] if event["kind"] == "fit" else n_labels
+        if event["kind"] in ("threshold", "predicted"):
+            found.append((n_labels, event))
+    return n_labels, found
 
 
 def error_bar_figure(events: Sequence[Event], target: float, audit: Mapping[str, Any] | None) -> Figure:
@@ -116,6 +124,7 @@ def error_bar_figure(events: Sequence[Event], target: float, audit: Mapping[str,
         axes.set_xlabel("standard deviation (eV/Å)")
         axes.set_ylabel("error (eV/Å)")
         _diagonal(axes)
+        _plain(axes)
         axes.legend(frameon=False, fontsize=8, loc="upper left")
     return figure
 
@@ -156,7 +165,9 @@ def walk_figure(frames: Sequence[Mapping[str, Any]], target: float) -> Figure:
     _logarithmic(lower, "y")
     lower.set_xlabel("step")
     lower.set_ylabel("largest force std (eV/Å)")
-    lower.legend(frameon=False, fontsize=8, ncols=4, loc="lower right")
+    for panel in axes:
+        _plain(panel)
+    lower.legend(frameon=False, fontsize=8, ncols=4, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.0)
     return figure
 
 
@@ -180,10 +191,54 @@ def labels_figure(hours: Sequence[float], seconds: Sequence[float]) -> Figure:
     left.step([60.0 * h for h in hours] if short else list(hours), np.arange(1, len(hours) + 1), where="post", color=MODEL)
     left.set_xlabel("minutes of work" if short else "hours of work")
     left.set_ylabel("labels done")
-    right.hist(list(seconds), bins=min(30, max(5, len(seconds) // 4)), color=MODEL)
+    left.set(xlim=(0.0, None), ylim=(0.0, None))
+    right.hist(list(seconds), bins=min(30, max(5, len(seconds) // 4)), color=MODEL, alpha=0.7)
+    right.axvline(float(np.median(seconds)), color=REFERENCE, lw=1.4, label=f"median {np.median(seconds):.3g} s")
     right.set_xlabel("time of a label (s)")
     right.set_ylabel("labels")
+    right.legend(frameon=False, fontsize=8)
+    for axes in (left, right):
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        _plain(axes)
     return figure
+
+
+def fits_figure(fits: Sequence[Event]) -> Figure:
+    """Sparse points, time and memory of the fits against the number of labels.
+
+    Parameters
+    ----------
+    fits : sequence of mapping
+        Events of fits, at least one.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = Figure(figsize=(9.6, 2.9), layout="constrained")
+    for axes, (key, title) in zip(
+        figure.subplots(1, 3),
+        (("n_sparse", "sparse points"), ("seconds", "time of a fit (s)"), ("memory_mb", "memory of the process (MB)")),
+        strict=True,
+    ):
+        axes.plot([e["n_labels"] for e in fits], [e[key] for e in fits], color=_SHADE, lw=0.8, zorder=0)
+        for how, marker, color in (("full", "s", REFERENCE), ("grown", "D", INK), ("incremental", "o", MODEL)):
+            some = [(e["n_labels"], e[key]) for e in fits if e["how"] == how]
+            if some:
+                axes.plot(*zip(*some, strict=True), ls="", marker=marker, ms=4, color=color, label=how)
+        axes.set(xlabel="labels", ylim=(0.0, 1.1 * max(e[key] for e in fits) or 1.0))
+        axes.set_title(title, loc="left", fontsize=10)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        _plain(axes)
+    figure.axes[1].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _plain(axes: Axes) -> None:
+    """A frame of two sides, and a grid that does not shout."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, lw=0.6)
+    axes.set_axisbelow(True)
 
 
 def _against(axes: Axes, x: Sequence[float] | Array, y: Sequence[float] | Array, label: str, color: str, size: float) -> None:
@@ -211,7 +266,8 @@ def _logarithmic(axes: Axes, which: str) -> None:
     for name in ("x", "y") if which == "both" else (which,):
         axes.set(**{f"{name}scale": "log"})
         axis = getattr(axes, f"{name}axis")
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 200.0 * low else (1.0,)))
         axis.set_major_formatter(FormatStrFormatter("%g"))
         axis.set_minor_formatter(NullFormatter())
 
