@@ -12,12 +12,14 @@ import math
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
 
+from .._backend import one_thread
 from ..gp.observations import labels_of
 from ..labeling import Entry, LabelQueue, Limits, read_journal, read_label, structure_hash
 from .checkpoint import RunState, read_visits, write_visits
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Run"]
 
+_FEW_ATOMS = 200  # of which one step takes milliseconds
 _RECENT = 100  # states judged that the threshold follows from
 _LABELS = 10  # errors of labels that correct the calibration
 _CONTROLS = (10, 50)  # states judged without a label, before one is bought as a control: the first time, and later
@@ -115,9 +118,10 @@ class Run:
         """Let the walkers go, and buy labels where they come through what the model does not know."""
         self._believe()
         while any(not walker.finished for walker in self.walkers) and not self._exhausted:
-            for walker in self.walkers:
-                if not walker.finished:
-                    self._stretch(walker)
+            with self._threads():
+                for walker in self.walkers:
+                    if not walker.finished:
+                        self._stretch(walker)
             self.state.turn += 1
             self.state.n_steps = sum(walker.n_steps for walker in self.walkers)
             learnt = self._take(self.learner.max_pending)
@@ -367,6 +371,10 @@ class Run:
         last = next((e["threshold"] for e in reversed(state.events) if e["kind"] == "threshold"), 0.0)
         if abs(state.threshold - last) > 0.05 * state.threshold:
             state.record("threshold", threshold=state.threshold, predicted_rmse=state.predicted_rmse)
+
+    def _threads(self) -> AbstractContextManager[None]:
+        """One thread for small structures, where several only wait for each other."""
+        return one_thread() if max(len(atoms) for atoms in self.initial) <= _FEW_ATOMS else nullcontext()
 
     def _hash(self, atoms: Atoms) -> str:
         return structure_hash(plain(atoms), self.learner.label_settings)
