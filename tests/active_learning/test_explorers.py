@@ -167,16 +167,25 @@ def test_constant_energy(model):
     assert np.ptp(totals) < 0.01 * 1.5 * 4 * units.kB * 600
 
 
-def test_barostat_expands_what_is_compressed(model):
+@pytest.mark.parametrize("pressure", [0.0, 10.0])
+def test_barostat_leads_to_the_volume_of_the_pressure(pressure, model):
+    """From 9 % below the volume of the crystal; 10 GPa take back 6 % of it."""
+    scales = np.linspace(0.95, 1.02, 15)
+    crystals = [crystal() for _ in scales]
+    for atoms, scale in zip(crystals, scales, strict=True):
+        atoms.set_cell(scale * atoms.cell.array, scale_atoms=True)
+    pressures = [-p.stress[:3].mean() / units.GPa for p in model.evaluate(crystals)]
+    expected = np.interp(-pressure, np.negative(pressures), [atoms.get_volume() for atoms in crystals])
     start = crystal()
     start.set_cell(0.97 * start.cell.array, scale_atoms=True)
-    (walker,) = MolecularDynamics(start, time=2.0, ensemble="npt", temperature=100, timestep=4.0).walkers(0)
+    explorer = MolecularDynamics(start, time=2.0, ensemble="npt", pressure=pressure, temperature=100, timestep=4.0)
+    (walker,) = explorer.walkers(0)
     volumes = []
     while not walker.finished:
         volumes.append(walker.advance(model)[0].get_volume())
         walker.accept()
-    # it starts 9 % below the volume of the crystal, which the labels have; four atoms swing by 5 % around it for some ps
-    assert np.mean(volumes[10:]) == pytest.approx(crystal().get_volume(), rel=0.04)
+    # four atoms swing by some per cent around the volume that they have at 0 K, for some ps; heat adds less than 1 %
+    assert np.mean(volumes[10:]) == pytest.approx(expected, rel=0.03)
     assert walker.state()["barostat"] != 0.0
 
 
@@ -335,7 +344,7 @@ def test_random_structures_keep_their_distances():
         assert 0.79 * 22 < atoms.get_volume() / 8 < 1.21 * 22 * 1.05**5
 
 
-@pytest.mark.parametrize("formula", ["Cu", "CuAu", "Si8"])
+@pytest.mark.parametrize("formula", ["Cu", "CuAu", "Si4"])
 def test_random_structures_keep_their_distances_to_images(formula):
     search = RandomSearch(formula, n_structures=1)
     search._check()
