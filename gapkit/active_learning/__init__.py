@@ -4,7 +4,16 @@ from .audit import audit_run
 from .checkpoint import RunState
 from .committee import Committee
 from .cost import AT_ONCE, IN_ROUNDS, Campaign, CampaignCost, LabelCost, campaign_costs
-from .explorers import EXPLORERS, AnyDynamics, Explorer, MolecularDynamics, NudgedElasticBand, RandomSearch, Walker
+from .explorers import (
+    EXPLORERS,
+    AnyDynamics,
+    Explorer,
+    LeftPhysicsError,
+    MolecularDynamics,
+    NudgedElasticBand,
+    RandomSearch,
+    Walker,
+)
 from .learner import ActiveLearner
 from .select import METHODS, Selection, pick, select
 from .status import run_status
@@ -21,6 +30,7 @@ __all__ = [
     "Committee",
     "Explorer",
     "LabelCost",
+    "LeftPhysicsError",
     "MolecularDynamics",
     "NudgedElasticBand",
     "RandomSearch",

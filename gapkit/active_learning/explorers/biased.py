@@ -2,8 +2,9 @@ r"""Dynamics that seek what the model does not know: the potential energy minus 
 
 .. math:: E_\text{biased} = E - \tau \sum_i \sigma_i
 
-with the standard deviations of the local energies and their exact gradient.  The multiple is set at the start of every stretch
-so that the bias has a given share of the forces: it fades as the model learns.
+with the standard deviations of the local energies and their exact gradient.  The multiple follows the steps of a stretch so
+that the bias has a given share of the forces so far: it fades as the model learns.  One structure alone would not do: in a
+perfect crystal, where walks begin, both forces are nothing but rounding.
 
 References
 ----------
@@ -33,18 +34,19 @@ class BiasedCalculator(GAPCalculator):
     model : GAPRegressor
         Fitted, with its posterior.
     bias : float
-        Root mean square of the forces of the bias, relative to those of the model, at the first structure.
+        Root mean square of the forces of the bias, relative to those of the model, over the structures so far.
 
     Attributes
     ----------
-    tau : float or None
-        The multiple of the uncertainty; None before the first structure.
+    tau : float
+        The multiple of the uncertainty at the last structure.
     """
 
     def __init__(self, model: GAPRegressor, *, bias: float, **kwargs: Any) -> None:
         super().__init__(model, **kwargs)
         self.bias = bias
-        self.tau: float | None = None
+        self.tau = 0.0
+        self._squares = np.zeros(2)  # of the forces of the model and of the uncertainty, summed over structures
 
     def calculate(
         self,
@@ -56,9 +58,8 @@ class BiasedCalculator(GAPCalculator):
         super().calculate(atoms, properties, system_changes)
         results: dict[str, Any] = self.results
         (of_std,) = self.model.std_gradient([self.atoms])
-        if self.tau is None:
-            scale = float(np.sqrt(np.mean(of_std.forces**2)))
-            self.tau = self.bias * float(np.sqrt(np.mean(results["forces"] ** 2))) / scale if scale > 0.0 else 0.0
+        self._squares += np.mean(results["forces"] ** 2), np.mean(of_std.forces**2)
+        self.tau = self.bias * float(np.sqrt(self._squares[0] / self._squares[1])) if self._squares[1] > 0.0 else 0.0
         energy = results["energy"] - self.tau * of_std.value
         energies = results["energies"] - self.tau * of_std.energies_std
         results |= {"energy": energy, "free_energy": energy, "energies": energies}

@@ -26,7 +26,7 @@ __all__ = ["AnyDynamics", "MolecularDynamics"]
 Array = NDArray[np.float64]
 
 _HOTTEST = 1e5  # K
-_BAROSTAT = 100.0  # time constant of the pressure, in units of that of the temperature
+_BAROSTAT = 20.0  # time constant of the pressure, in units of that of the temperature; the default of ASE
 
 
 class MolecularDynamics(BaseEstimator):  # type: ignore[misc]
@@ -39,7 +39,7 @@ class MolecularDynamics(BaseEstimator):  # type: ignore[misc]
     time : float
         Length of each walk, ps.
     temperature : float or list of float, default 300
-        K; a list is a ramp through these temperatures, in parts of equal length.
+        K; a list is a ramp through these temperatures, in parts of equal length, step by step.
     ensemble : {"nvt", "nve", "npt"}, default "nvt"
         "nvt": Langevin thermostat; "nve": constant energy, with velocities for the (first) temperature at the start; "npt":
         Langevin thermostat and barostat, in which the cell keeps its shape.
@@ -86,14 +86,17 @@ class MolecularDynamics(BaseEstimator):  # type: ignore[misc]
 
     def walkers(self, random_state: int) -> list[Walker]:
         """One walker from each starting structure."""
-        starts = check_structures([self.start] if isinstance(self.start, Atoms) else list(self.start), name="start")
+        starts = _structures(self.start)
         self._check(starts)
         rngs = spawned(random_state, len(starts))
         return [_Dynamics(str(k), atoms, self, rng) for k, (atoms, rng) in enumerate(zip(starts, rngs, strict=True))]
 
     def _check(self, starts: Sequence[Atoms]) -> None:
         check_real("time", self.time, above=0.0, remedy="It is in ps.")
-        for value in np.atleast_1d(self.temperature).tolist():
+        ramp = self.temperature if isinstance(self.temperature, (list, tuple, np.ndarray)) else [self.temperature]
+        if len(ramp) == 0:
+            raise ValueError(describe("temperature", "a number, or a list of at least one", self.temperature, "It is in K."))
+        for value in ramp:
             check_real("temperature", value, above=0.0, remedy="It is in K.")
         check_choice("ensemble", self.ensemble, ("nvt", "nve", "npt"))
         check_real("timestep", self.timestep, above=0.0, at_most=20.0, remedy="It is in fs; 0.5 to 2 is usual.")
@@ -115,10 +118,18 @@ class MolecularDynamics(BaseEstimator):  # type: ignore[misc]
 
     def make(self, walker: _Dynamics) -> Any:
         """The dynamics of one stretch."""
-        timestep, friction = self.timestep * units.fs, self.friction / units.fs
-        temperature = self.temperature_at(walker.n_steps, walker.n_total)
         if self.ensemble == "nve":
-            return VelocityVerlet(walker.atoms, timestep)
+            return VelocityVerlet(walker.atoms, self.timestep * units.fs)
+        first = walker.n_steps
+        dynamics = self._thermostat(walker, self.temperature_at(first, walker.n_total))
+        if np.size(self.temperature) > 1:
+            dynamics.attach(
+                lambda: dynamics.set_temperature(temperature_K=self.temperature_at(first + dynamics.nsteps, walker.n_total))
+            )
+        return dynamics
+
+    def _thermostat(self, walker: _Dynamics, temperature: float) -> Any:
+        timestep, friction = self.timestep * units.fs, self.friction / units.fs
         if self.ensemble == "nvt":
             return Langevin(walker.atoms, timestep, temperature_K=temperature, friction=friction, rng=walker.rng, fixcm=False)
         with warnings.catch_warnings():
@@ -135,6 +146,14 @@ class MolecularDynamics(BaseEstimator):  # type: ignore[misc]
             )
         dynamics.p_eps = walker.barostat
         return dynamics
+
+
+def _structures(start: Any) -> list[Atoms]:
+    """Where walkers start."""
+    starts = [start] if isinstance(start, Atoms) else start
+    if not isinstance(starts, Sequence):
+        raise TypeError(describe("start", "ase.Atoms, or a list of them", start))
+    return check_structures(starts, name="start")
 
 
 class _Moving(Walker):
@@ -195,19 +214,20 @@ class _Moving(Walker):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Be there again."""
-        self.atoms.set_cell(state["cell"])
-        self.atoms.positions = state["positions"]
-        self.atoms.set_momenta(state["momenta"])
+        self._place(state["positions"], state["cell"], state["momenta"])
         self._trusted = state["trusted_positions"], state["trusted_cell"], state["trusted_momenta"]
         self.barostat, self.n_steps = float(state["barostat"]), int(state["n_steps"])
         self.rng = rng_from_text(state["rng"])
 
     def _go_back(self) -> None:
-        positions, cell, momenta = self._trusted
-        self.atoms.set_cell(cell)
-        self.atoms.positions = positions.copy()
-        self.atoms.set_momenta(momenta)
+        self._place(*self._trusted)
         self.barostat = 0.0
+
+    def _place(self, positions: Array, cell: Array, momenta: Array) -> None:
+        """Exactly there: constraints, which these have gone through, would round once more."""
+        self.atoms.set_cell(cell, apply_constraint=False)
+        self.atoms.positions = positions.copy()
+        self.atoms.set_momenta(momenta, apply_constraint=False)
 
 
 class _Dynamics(_Moving):
@@ -221,6 +241,8 @@ class _Dynamics(_Moving):
         self.atoms.calc = calculator_of(model, self.explorer.bias)
         dynamics = self.explorer.make(self)
         dynamics.run(n_steps)
+        if self.explorer.bias is not None:
+            self.atoms.info["bias"] = float(self.explorer.bias)
         self.barostat = float(getattr(dynamics, "p_eps", 0.0))
 
     def retreat(self) -> None:
@@ -284,7 +306,7 @@ class AnyDynamics(BaseEstimator):  # type: ignore[misc]
 
     def walkers(self, random_state: int) -> list[Walker]:
         """One walker from each starting structure."""
-        starts = check_structures([self.start] if isinstance(self.start, Atoms) else list(self.start), name="start")
+        starts = _structures(self.start)
         if not callable(self.make):
             raise TypeError(describe("make", "a function make(atoms, rng)", self.make))
         check_integer("n_steps", self.n_steps, at_least=1)
@@ -306,4 +328,4 @@ class _Any(_Moving):
     def retreat(self) -> None:
         """Back to the last structure that was trusted, and a little aside."""
         self._go_back()
-        self.atoms.positions += self.rng.normal(0.0, self.explorer.shake, (len(self.atoms), 3))
+        self.atoms.set_positions(self.atoms.positions + self.rng.normal(0.0, self.explorer.shake, (len(self.atoms), 3)))

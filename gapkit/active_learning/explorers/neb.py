@@ -10,7 +10,7 @@ from ase.mep import NEB
 from ase.optimize import FIRE
 from sklearn.base import BaseEstimator
 
-from ..._validation import check_integer, check_real, describe
+from ..._validation import check_choice, check_integer, check_real, describe
 from ...calculator import GAPCalculator
 from ...model import GAPRegressor
 from ...neighbors import check_structures
@@ -70,16 +70,24 @@ class NudgedElasticBand(BaseEstimator):  # type: ignore[misc]
 
     def walkers(self, random_state: int) -> list[Walker]:
         """One walker: the band."""
-        check_structures([self.initial, self.final], name="initial and final")
-        if (self.initial.numbers != self.final.numbers).any() if len(self.initial) == len(self.final) else True:
-            rule = f"a structure with the atoms of `initial` ({self.initial.symbols}) in its order"
-            raise ValueError(describe("final", rule, str(self.final.symbols)))
+        initial, final = check_structures([self.initial, self.final], name="initial and final")
+        if not np.array_equal(initial.numbers, final.numbers):
+            rule = f"a structure with the atoms of `initial` ({initial.symbols}) in its order"
+            raise ValueError(describe("final", rule, str(final.symbols)))
+        if (initial.pbc != final.pbc).any() or not np.allclose(initial.cell.array, final.cell.array, rtol=0.0, atol=1e-8):
+            rule = f"a structure in the cell of `initial` ({_cell_of(initial)})"
+            raise ValueError(describe("final", rule, _cell_of(final), "Relax the ends in one cell."))
         for name in ("n_images", "n_steps", "check_every"):
             check_integer(name, getattr(self, name), at_least=1)
         check_real("fmax", self.fmax, above=0.0, remedy="It is in eV/Å.")
         check_real("spring", self.spring, above=0.0, remedy="It is in eV/Å².")
+        check_choice("climb", self.climb, (False, True))
         (rng,) = spawned(random_state, 1)
         return [_Band(self, rng)]
+
+
+def _cell_of(atoms: Atoms) -> str:
+    return f"{np.round(atoms.cell.cellpar(), 4).tolist()}, pbc {atoms.pbc.tolist()}"
 
 
 class _Band(Walker):
@@ -102,7 +110,10 @@ class _Band(Walker):
             image.calc = GAPCalculator(model)
         try:
             band = NEB(self.images, k=self.explorer.spring, climb=self.explorer.climb, method="improvedtangent")
-            self.converged = bool(FIRE(band, logfile=None).run(fmax=self.explorer.fmax, steps=n_steps))
+            relaxation = FIRE(band, logfile=None)
+            relaxed = bool(relaxation.run(fmax=self.explorer.fmax, steps=n_steps))
+            # only what the model of this stretch finds relaxed from the start: labels of the last images may have changed it
+            self.converged = relaxed and relaxation.nsteps == 0
         except FAILURES as error:
             raise LeftPhysicsError(str(error)) from error
         finally:
@@ -120,8 +131,9 @@ class _Band(Walker):
 
     def retreat(self) -> None:
         """Back to the last band that was trusted, and a little aside."""
-        shaken = self._trusted + self.rng.normal(0.0, _SHAKE, self._trusted.shape)
-        self._place(shaken)
+        self._place(self._trusted)
+        for image in self.images[1:-1]:
+            image.set_positions(image.positions + self.rng.normal(0.0, _SHAKE, image.positions.shape))
         self.converged = False
 
     def state(self) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from ase import Atoms
 from ase.cell import Cell
 from ase.data import covalent_radii
 from ase.filters import FrechetCellFilter
-from ase.geometry import get_distances
-from ase.optimize import FIRE
+from ase.geometry import get_distances, minkowski_reduce
+from ase.optimize import BFGS
 from ase.symbols import Symbols, string2symbols
 from sklearn.base import BaseEstimator
 
@@ -30,6 +30,8 @@ _NEAREST = 0.85  # of the sum of covalent radii
 _TRIES = 200  # to place an atom, before the cell is made larger
 _LARGER = 1.05
 _SPREAD = 0.2  # of the volume
+_SHAKE = 0.05  # Å, of the atoms after a retreat
+_RETREATS = 3  # in a row, then a structure is given up
 _ANGLES = (60.0, 120.0)  # degrees
 _LENGTHS = (0.7, 1.4)  # of cell vectors, relative to a cube
 
@@ -45,7 +47,7 @@ class RandomSearch(BaseEstimator):  # type: ignore[misc]
         How many structures.
     volume : float, optional
         Å³ per atom, give or take 20 %; default: that of spheres with the covalent radii, filling half of the cell.
-    n_steps : int, default 50
+    n_steps : int, default 100
         Steps of the optimiser for each structure at most.
     fmax : float, default 0.05
         Largest force at which a structure is relaxed, eV/Å.
@@ -59,7 +61,7 @@ class RandomSearch(BaseEstimator):  # type: ignore[misc]
         *,
         n_structures: int,
         volume: float | None = None,
-        n_steps: int = 50,
+        n_steps: int = 100,
         fmax: float = 0.05,
         check_every: int = 5,
     ) -> None:
@@ -86,7 +88,9 @@ class RandomSearch(BaseEstimator):  # type: ignore[misc]
     def _check(self) -> None:
         try:
             numbers = Symbols.fromsymbols(string2symbols(self.composition)).numbers
-        except (KeyError, ValueError, AttributeError, TypeError) as error:
+            if not len(numbers) or min(numbers) < 1:
+                raise ValueError("it has no atoms, or dummy atoms")
+        except (KeyError, ValueError, AttributeError, TypeError, AssertionError) as error:
             raise ValueError(describe("composition", "a formula such as 'Ga4As4'", self.composition)) from error
         self._numbers = np.asarray(numbers)
         for name in ("n_structures", "n_steps", "check_every"):
@@ -105,7 +109,8 @@ class RandomSearch(BaseEstimator):  # type: ignore[misc]
             if shape.volume > 0.3:  # of that of a box with these lengths, about: no flat cells
                 cell = shape.array * (volume / shape.volume) ** (1.0 / 3.0)
                 positions = self._placed(cell, radii, rng)
-                if positions is not None:
+                own_images = minkowski_reduce(cell)[0]
+                if positions is not None and np.linalg.norm(own_images, axis=1).min() >= 2.0 * _NEAREST * radii.max():
                     return Atoms(self._numbers, positions, cell=cell, pbc=True)
             volume *= _LARGER
 
@@ -128,8 +133,17 @@ class _Search(Walker):
     def __init__(self, explorer: RandomSearch, rng: np.random.Generator) -> None:
         self.name, self.explorer, self.rng = "search", explorer, rng
         self.n_steps, self.n_total = 0, explorer.n_structures * explorer.n_steps
-        self.number, self.done = 0, 0  # of the structure, and steps of it that were done
-        self.atoms = explorer.draw(rng)
+        self.number = -1  # of the structure
+        self._next()
+
+    def _next(self) -> None:
+        self.number, self.done = self.number + 1, 0  # steps of this structure
+        self.atoms = self.explorer.draw(self.rng)
+        self.moved, self.retreats = False, 0  # whether there is anything to accept or retreat from; retreats in a row
+        self._trust()
+
+    def _trust(self) -> None:
+        self._trusted = self.atoms.positions.copy(), self.atoms.cell.array.copy()
 
     def advance(self, model: GAPRegressor) -> list[Atoms]:
         """Relax the structure for some steps; the first time it is judged as it was drawn."""
@@ -137,39 +151,56 @@ class _Search(Walker):
         n_steps = min(self.explorer.check_every, self.explorer.n_steps - self.done)
         self.atoms.calc = GAPCalculator(model)
         try:
-            relaxation = FIRE(FrechetCellFilter(self.atoms), logfile=None)
-            converged = bool(relaxation.run(fmax=self.explorer.fmax, steps=n_steps))
+            relaxation = BFGS(FrechetCellFilter(self.atoms), logfile=None)  # FIRE gets nowhere in stretches of five steps
+            relaxed = bool(relaxation.run(fmax=self.explorer.fmax, steps=n_steps))
+            # only what the model of this stretch finds relaxed from the start: labels of the last structure may have changed it
+            converged = relaxed and relaxation.nsteps == 0
         except FAILURES as error:
             raise LeftPhysicsError(str(error)) from error
         finally:
             self.n_steps += n_steps
             self.done += n_steps
+            self.moved = True
             self.atoms.calc = None
         visited = [drawn, self.atoms.copy()] if self.done == n_steps else [self.atoms.copy()]
         for atoms in visited:
             atoms.info |= {"step": self.n_steps, "structure": self.number}
         if converged or self.done >= self.explorer.n_steps:
-            self._next()
+            self._end()
         return visited
 
+    def _end(self) -> None:
+        """The next structure; the steps that this one did not need are done as well."""
+        self.n_steps += self.explorer.n_steps - self.done
+        self._next()
+
     def accept(self) -> None:
-        """Nothing: a structure that is not trusted is given up."""
+        """Note where the atoms are."""
+        if self.moved:
+            self.retreats = 0
+            self._trust()
 
     def retreat(self) -> None:
-        """Give the structure up."""
-        if self.done:
-            self._next()
-
-    def _next(self) -> None:
-        self.n_steps += self.explorer.n_steps - self.done
-        self.number, self.done = self.number + 1, 0
-        self.atoms = self.explorer.draw(self.rng)
+        """Back to where this structure was trusted, and a little aside; when that does not help, it is given up."""
+        if not self.moved:
+            return
+        self.moved = False
+        self.retreats += 1
+        if self.retreats > _RETREATS or self.done >= self.explorer.n_steps:
+            return self._end()
+        positions, cell = self._trusted
+        self.atoms.set_cell(cell)
+        self.atoms.positions = positions + self.rng.normal(0.0, _SHAKE, positions.shape)
 
     def state(self) -> dict[str, Any]:
         """The structure, and the random numbers to come."""
         return {
             "positions": self.atoms.positions.copy(),
             "cell": self.atoms.cell.array.copy(),
+            "trusted_positions": self._trusted[0],
+            "trusted_cell": self._trusted[1],
+            "moved": self.moved,
+            "retreats": self.retreats,
             "n_steps": self.n_steps,
             "number": self.number,
             "done": self.done,
@@ -180,5 +211,7 @@ class _Search(Walker):
         """Be there again."""
         self.atoms.set_cell(state["cell"])
         self.atoms.positions = state["positions"]
+        self._trusted = state["trusted_positions"], state["trusted_cell"]
+        self.moved, self.retreats = bool(state["moved"]), int(state["retreats"])
         self.n_steps, self.number, self.done = (int(state[name]) for name in ("n_steps", "number", "done"))
         self.rng = rng_from_text(state["rng"])

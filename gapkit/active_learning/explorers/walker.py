@@ -14,17 +14,13 @@ from typing import Any, Protocol
 import numpy as np
 from ase import Atoms
 
-from ...exceptions import InvalidStructureError
+from ...exceptions import InvalidStructureError, LeftPhysicsError
 from ...model import GAPRegressor
 
 __all__ = ["FAILURES", "Explorer", "LeftPhysicsError", "Walker", "rng_from_text", "rng_to_text", "spawned"]
 
 FAILURES = (InvalidStructureError, ArithmeticError, np.linalg.LinAlgError)
 """What calculators raise for structures that cannot be."""
-
-
-class LeftPhysicsError(Exception):
-    """A walker came to where no atoms can be; the message says what happened."""
 
 
 class Walker(ABC):
