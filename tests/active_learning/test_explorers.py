@@ -178,14 +178,14 @@ def test_barostat_leads_to_the_volume_of_the_pressure(pressure, model):
     expected = np.interp(-pressure, np.negative(pressures), [atoms.get_volume() for atoms in crystals])
     start = crystal()
     start.set_cell(0.97 * start.cell.array, scale_atoms=True)
-    explorer = MolecularDynamics(start, time=2.0, ensemble="npt", pressure=pressure, temperature=100, timestep=4.0)
+    explorer = MolecularDynamics(start, time=4.0, ensemble="npt", pressure=pressure, temperature=100, timestep=4.0)
     (walker,) = explorer.walkers(0)
     volumes = []
     while not walker.finished:
         volumes.append(walker.advance(model)[0].get_volume())
         walker.accept()
-    # four atoms swing by some per cent around the volume that they have at 0 K, for some ps; heat adds less than 1 %
-    assert np.mean(volumes[10:]) == pytest.approx(expected, rel=0.03)
+    # swings around the volume at 0 K that fade in some ps average out; what heat and chance add is below 1 %
+    assert np.mean(volumes[25:]) == pytest.approx(expected, rel=0.01)
     assert walker.state()["barostat"] != 0.0
 
 
