@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from ase import Atoms
+from ase.data import chemical_symbols
 from ase.io import read
 from sklearn.base import BaseEstimator
 
 from .._validation import check_integer, check_real, describe
+from ..exceptions import InvalidStructureError
 from ..io import replacing
 from ..labeling import Labeler
 from ..labeling.structures import to_text
@@ -220,10 +222,24 @@ class ActiveLearner(BaseEstimator):  # type: ignore[misc]
                 raise ValueError(describe("initial", rule, None, "Give some structures like those to be explored."))
             starts = [start] if isinstance(start, Atoms) else list(start)
             frames = initial_structures(check_structures(starts, name="start"), _COPIES, self.random_state)
+        self._check_species(frames)
         path = Path(self.workdir) / _INITIAL
         with replacing(path) as file:
             file.write("".join(to_text(atoms) for atoms in frames).encode())
         return list(read(path, ":", format="extxyz"))
+
+    def _check_species(self, initial: Sequence[Atoms]) -> None:
+        """Raise InvalidStructureError if exploration starts from species that the initial structures do not have."""
+        start = getattr(self.explorer, "start", None) or []
+        known = {z for atoms in initial for z in atoms.numbers.tolist()}
+        for k, atoms in enumerate([start] if isinstance(start, Atoms) else start):
+            new = sorted(set(atoms.numbers.tolist()) - known)
+            if new:
+                missing = ", ".join(chemical_symbols[z] for z in new)
+                raise InvalidStructureError(
+                    f"`initial` must have all species of the explorer; got none with {missing}, which structure {k} of its start "
+                    "has. Add some, or leave `initial` out."
+                )
 
     def _check(self) -> None:
         if not isinstance(self.model, GAPRegressor):

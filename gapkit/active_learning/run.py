@@ -289,22 +289,28 @@ class Run:
     def _take(self, most: int, *, judged: bool = True) -> bool:
         """Learn from labels, the oldest first, until at most ``most`` are pending; whether anything was learnt."""
         state, learnt = self.state, False
+        complaints: dict[str, list[str]] = {}  # of each walker whose structures were labelled: what speaks against them
         while len(state.proposed) - state.n_used > most:
             name = state.proposed[state.n_used]
             entry = self._wait_for(name)
-            walker = self._walker_of(name)
+            complaint = []
             if entry.state == "done":
                 error = self._learn(read_label(self.directory / "labels", entry), entry, judged=judged)
                 learnt = True
-                if walker is not None and error <= LARGE * self.target:
-                    walker.accept()
-                elif walker is not None:  # wrong forces brought it there
-                    self._retreat(walker, f"a force component was wrong by {error:.3g} eV/Å")
+                if error > LARGE * self.target:  # wrong forces brought the walker there
+                    complaint = [f"a force component was wrong by {error:.3g} eV/Å"]
             else:
                 state.record("lost", hash=name, state=entry.state, message=entry.message)
-                if walker is not None:
-                    self._retreat(walker, f"its structure has no label: {entry.message}")
+                complaint = [f"its structure has no label: {entry.message}"]
+            proposal = self._proposal(name)
+            if complaint or proposal.get("turn") == state.turn - 1:  # it has not gone on since
+                complaints.setdefault(str(proposal.get("walker")), []).extend(complaint)
             state.n_used += 1
+        for walker in self.walkers:
+            if complaints.get(walker.name):
+                self._retreat(walker, "; ".join(complaints[walker.name]))
+            elif walker.name in complaints:
+                walker.accept()
         return learnt
 
     def _learn(self, label: Atoms, entry: Entry, *, judged: bool) -> float:
@@ -379,9 +385,9 @@ class Run:
     def _hash(self, atoms: Atoms) -> str:
         return structure_hash(plain(atoms), self.learner.label_settings)
 
-    def _walker_of(self, name: str) -> Walker | None:
-        of_event = next((e["walker"] for e in self.state.events if e["kind"] == "proposed" and e["hash"] == name), None)
-        return next((walker for walker in self.walkers if walker.name == of_event), None)
+    def _proposal(self, name: str) -> dict[str, Any]:
+        """The record of the proposal of a structure, empty if there is none."""
+        return next((e for e in self.state.events if e["kind"] == "proposed" and e["hash"] == name), {})
 
     def _journal(self) -> dict[str, Entry]:
         return read_journal(self.directory / "labels")

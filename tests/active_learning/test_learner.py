@@ -298,6 +298,7 @@ def test_resume_with_other_settings_and_moved(run, tmp_path):
         ({"explorer": "md"}, "`explorer` must be"),
         ({"d_min": 0.0}, "`d_min` must be"),
         ({"initial": []}, "initial"),
+        ({"initial": [bulk("Cu", cubic=True)]}, "must have all species of the explorer; got none with Au"),
     ],
 )
 def test_bad_settings(options, message, tmp_path):
