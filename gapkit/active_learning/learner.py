@@ -237,8 +237,8 @@ class ActiveLearner(BaseEstimator):  # type: ignore[misc]
             if new:
                 missing = ", ".join(chemical_symbols[z] for z in new)
                 raise InvalidStructureError(
-                    f"`initial` must have all species of the explorer; got none with {missing}, which structure {k} of its start "
-                    "has. Add some, or leave `initial` out."
+                    f"`initial` must have all species of the explorer; got none with {missing}, which structure {k} of its "
+                    "start has. Add some, or leave `initial` out."
                 )
 
     def _check(self) -> None:
