@@ -134,7 +134,9 @@ class FollowingModel:
     def restore(self, path: Path, frames: Sequence[Atoms], state: dict[str, Any]) -> None:
         """Go on with the model of a file, which was fitted to ``frames``."""
         self.frames = list(frames)
-        self.regressor = load(path).set_params(verbose=0).remember(self.frames)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is to be said of the labels was recorded when they were learnt
+            self.regressor = load(path).set_params(verbose=0).remember(self.frames)
         self._n_full, self._n_grown = int(state["n_full"]), int(state["n_grown"])
 
     def _fit_anew(self) -> None:
