@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 from ase import Atoms
 
-__all__ = ["sample_of", "verification_of"]
+__all__ = ["sample_of", "verification_of", "why_unverified"]
 
 _SAMPLE = 100
 
@@ -25,6 +25,13 @@ def verification_of(
     order = _order(visits, [random_state, 2, number])
     unknown = (visits[k] for k in order if not known(visits[k]))
     return list(islice(unknown, max(n, 0)))
+
+
+def why_unverified(visits: Sequence[Atoms], n: int) -> str:
+    """Why there is no state among those visited that could verify the error, when ``n`` labels are left."""
+    if not visits:
+        return "nothing was explored"
+    return "every state visited has a label" if n > 0 else "all labels are bought"
 
 
 def _order(visits: Sequence[Atoms], seed: Sequence[int]) -> list[int]:

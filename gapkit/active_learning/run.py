@@ -20,10 +20,11 @@ import numpy as np
 from ase import Atoms
 
 from .._backend import one_thread
+from ..gp.calibration import Calibration
 from ..gp.observations import labels_of
 from ..labeling import Entry, LabelQueue, Limits, read_journal, read_label, structure_hash
 from .checkpoint import RunState, read_visits, write_visits
-from .closing import sample_of, verification_of
+from .closing import sample_of, verification_of, why_unverified
 from .explorers import LeftPhysicsError, Walker
 from .following import FollowingModel
 from .progress import Progress
@@ -136,8 +137,7 @@ class Run:
 
     def _close(self) -> None:
         """Predict the error over the states visited, and buy labels until it is the target."""
-        state = self.state
-        learnt = self._adopt()
+        state, learnt = self.state, False
         visits = read_visits(self.directory, state.turn)
         while visits:
             sample = sample_of(visits, self.learner.random_state)
@@ -148,7 +148,7 @@ class Run:
             self.progress.show(f"predicted {state.predicted_rmse:.3g} eV/Å", len(state.proposed), self.learner.max_labels)
             if state.predicted_rmse <= self.target or self._exhausted:
                 break
-            known = set(self._journal())
+            known = self._known()
             worth = [a for a, j in zip(sample, judgements, strict=True) if j.moves(self.target) and self._hash(a) not in known]
             n = min(_BATCH, math.ceil(0.1 * len(self.following.frames)), self.learner.max_labels - len(state.proposed))
             if not worth:
@@ -168,7 +168,7 @@ class Run:
         state = self.state
         if not state.verification:
             visits = read_visits(self.directory, state.turn)
-            known = set(self._journal())
+            known = self._known()
             n = min(_VERIFIED, self.learner.max_labels - len(state.proposed))
             drawn = verification_of(
                 visits, n, self.learner.random_state, state.rounds, lambda atoms: self._hash(atoms) in known
@@ -176,7 +176,7 @@ class Run:
             reason = f"verification {state.rounds + 1}: a state visited, drawn at random"
             state.verification = [self.queue.submit(plain(atoms), reason) for atoms in drawn]
             if not state.verification:
-                return self._end(f"not verified: {self._why_no_states(visits, n)}")
+                return self._end(f"not verified: {why_unverified(visits, n)}")
             self._checkpoint(learnt=False)
         entries = [self._wait_for(name) for name in state.verification]
         labels = [read_label(self.directory / "labels", entry) for entry in entries if entry.state == "done"]
@@ -210,21 +210,17 @@ class Run:
             state.phase = "closing"
             return self._checkpoint(learnt=True)
         why = "converged" if rmse <= _MISSED * self.target else "not converged: " + self._why_not()
-        if calibration is not None:
-            self.following.fitted.calibration_ = calibration
-        return self._end(f"{why}; {measured}")
-
-    def _why_no_states(self, visits: Sequence[Atoms], n: int) -> str:
-        if not visits:
-            return "nothing was explored"
-        return "every state visited has a label" if n > 0 else f"all {self.learner.max_labels} labels are bought"
+        return self._end(f"{why}; {measured}", calibration)
 
     def _why_not(self) -> str:
         if self._exhausted:
             return f"all {self.learner.max_labels} labels are bought"
         return "more labels of the states visited would not move the model; give it more sparse points or a finer descriptor"
 
-    def _end(self, why: str) -> None:
+    def _end(self, why: str, calibration: Calibration | None = None) -> None:
+        self._adopt()
+        if calibration is not None:
+            self.following.fitted.calibration_ = calibration
         self.state.phase, self.state.why = "ended", why
         self.state.record("ended", why=why)
         self._checkpoint(learnt=True)
@@ -337,11 +333,15 @@ class Run:
         state.record("fit", **self.following.learn(label, self._threshold, trust))
         return largest
 
-    def _adopt(self) -> bool:
-        """Labels that an interrupted run bought and this one did not come to ask for are learnt all the same."""
-        own = {*self.state.proposed, *(self._hash(atoms) for atoms in self.initial), *self.state.verification}
+    def _known(self) -> set[str]:
+        """What this run has asked labels for; not what it had asked for after its last checkpoint when it was killed."""
+        return {*self.state.proposed, *(self._hash(atoms) for atoms in self.initial)}
+
+    def _adopt(self) -> None:
+        """Labels that a killed run bought and this one did not come to ask for are learnt all the same."""
+        own = self._known()
         self.state.proposed += [name for name, entry in self._journal().items() if name not in own and entry.state == "done"]
-        return self._take(0)
+        self._take(0)
 
     def _wait_for(self, name: str) -> Entry:
         while (entry := self.queue.finished(name)) is None:
