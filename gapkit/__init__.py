@@ -17,7 +17,7 @@ Units are eV, Å, eV/Å and eV/Å³ everywhere, with ASE's signs and Voigt order
 """
 
 from ._version import __version__
-from .active_learning import select
+from .active_learning import ActiveLearner, select
 from .calculator import GAPCalculator
 from .descriptors import ACSF, SOAP, DScribe, QuipBasis, ThreeBody, TurboBasis, TwoBody
 from .gp import Noise, SparseGPR
@@ -29,6 +29,7 @@ __all__ = [
     "RBF",
     "SOAP",
     "ZBL",
+    "ActiveLearner",
     "Baseline",
     "Constant",
     "DScribe",

@@ -7,6 +7,7 @@ __all__ = [
     "InvalidStructureError",
     "JournalError",
     "LabelWarning",
+    "LeftPhysicsError",
     "LockedError",
     "ModelFormatError",
     "NumericalWarning",
@@ -28,6 +29,10 @@ class InvalidLabelError(ValueError):
 
 class JournalError(ValueError):
     """A journal of labels with a damaged line, or a record that contradicts those before it."""
+
+
+class LeftPhysicsError(ValueError):
+    """A walker of active learning that came to where no atoms can be; the message says what happened."""
 
 
 class LockedError(OSError):

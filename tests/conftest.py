@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -71,3 +72,35 @@ def alloy() -> list[Atoms]:
 def _one_cache(tmp_path_factory):
     """Leave the user's compiled loops in place: they are valid by their hash."""
     os.environ.setdefault("MPLCONFIGDIR", str(tmp_path_factory.mktemp("matplotlib")))
+
+
+@pytest.fixture
+def parsl_executor(tmp_path, monkeypatch):
+    """Parsl's pilot jobs on this machine, two workers."""
+    import parsl
+    from parsl.concurrent import ParslPoolExecutor
+    from parsl.config import Config
+    from parsl.executors import HighThroughputExecutor
+    from parsl.providers import LocalProvider
+
+    # parsl starts its workers by name: the environment of this Python need not be activated
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    workers = HighThroughputExecutor(
+        label="local",
+        address="127.0.0.1",
+        max_workers_per_node=2,
+        cores_per_worker=1,
+        provider=LocalProvider(init_blocks=1, max_blocks=1),
+    )
+    config = Config(
+        executors=[workers],
+        run_dir=str(tmp_path / "parsl"),
+        usage_tracking=0,
+        strategy="none",
+        initialize_logging=False,  # parsl takes the handler of its log away when it ends, but leaves the file open
+    )
+    try:
+        with ParslPoolExecutor(config=config) as executor:
+            yield executor
+    finally:
+        parsl.clear()

@@ -25,10 +25,10 @@ def python(code: str, **environment: str) -> str:
 
 def test_public_names():
     assert set(gapkit.__all__) == {
-        "ACSF", "RBF", "SOAP", "ZBL", "Baseline", "Constant", "DScribe", "DotProduct", "GAPCalculator", "GAPRegressor",
-        "Matern", "Noise", "PiecewisePolynomial", "Prediction", "QuipBasis", "SparseGPR", "Term", "ThreeBody", "TurboBasis",
-        "TwoBody", "__version__", "from_gap_fit", "load", "select",
-    }  # fmt: skip
+        "ACSF", "RBF", "SOAP", "ZBL", "ActiveLearner", "Baseline", "Constant", "DScribe", "DotProduct", "GAPCalculator",
+            "GAPRegressor", "Matern", "Noise", "PiecewisePolynomial", "Prediction", "QuipBasis", "SparseGPR", "Term",
+            "ThreeBody", "TurboBasis", "TwoBody", "__version__", "from_gap_fit", "load", "select",
+        }  # fmt: skip
     for name in gapkit.__all__:
         assert hasattr(gapkit, name)
 

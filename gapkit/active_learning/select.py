@@ -244,13 +244,13 @@ def _unphysical(pool: Sequence[Atoms], d_min: float | None) -> dict[int, str]:
             result[k] = "positions or cell are not finite"
         else:
             (checked,) = check_structures([atoms], name="pool", first_frame=k)
-            reason = _too_close(checked, d_min)
+            reason = too_close(checked, d_min)
             if reason:
                 result[k] = reason
     return result
 
 
-def _too_close(atoms: Atoms, d_min: float | None) -> str | None:
+def too_close(atoms: Atoms, d_min: float | None) -> str | None:
     """The pair of atoms that is closest in comparison with what it may be, if it is too close."""
     radii = covalent_radii[atoms.numbers]
     cutoff = 2.0 * _TOUCHING * float(radii.max()) if d_min is None else d_min

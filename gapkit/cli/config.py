@@ -27,7 +27,7 @@ from ..kernels import KERNELS, Constant, Kernel, Product, Sum
 from ..model import SEARCHES, ZBL, Baseline, GAPRegressor, Glue, Term
 from ..model.baseline import wrap_calculator
 
-__all__ = ["config_of", "dump_config", "has_terms", "model_from_config", "override", "read_config"]
+__all__ = ["config_of", "dump_config", "has_terms", "model_from_config", "override", "read_config", "unknown_key"]
 
 Config = dict[str, Any]
 
@@ -132,7 +132,7 @@ def model_from_config(config: Mapping[str, Any], *, verbose: int = 0) -> GAPRegr
             continue
         kinds = _descriptor_names()
         if name not in kinds and not (isinstance(block, Mapping) and "type" in block):
-            raise ConfigError(_unknown("block", name, [*kinds, *_TOP]) + ' A term with another name needs "type".')
+            raise ConfigError(unknown_key("block", name, [*kinds, *_TOP]) + ' A term with another name needs "type".')
         if not isinstance(block, Mapping):
             raise ConfigError(f"Block {name!r} must hold parameters such as {{r_cut: 5.0}}; got {block!r}.")
         terms.append((name, _term(name, block)))
@@ -162,7 +162,7 @@ def label_keys(config: Mapping[str, Any]) -> dict[str, str]:
         raise ConfigError(f"Block 'labels' must be {{energy: REF_energy, ...}}; got {block!r}.")
     for key in block:
         if key not in _LABEL_KINDS:
-            raise ConfigError(_unknown("key in block 'labels'", key, _LABEL_KINDS))
+            raise ConfigError(unknown_key("key in block 'labels'", key, _LABEL_KINDS))
     return {key: str(value) for key, value in block.items()}
 
 
@@ -260,14 +260,14 @@ def _term(name: str, block: Mapping[str, Any]) -> Term:
     kinds = _descriptor_names()
     kind = values.pop("type", name)
     if kind not in kinds:
-        raise ConfigError(_unknown(f"type of block {name!r}", kind, list(kinds)))
+        raise ConfigError(unknown_key(f"type of block {name!r}", kind, list(kinds)))
     descriptor_class = kinds[kind]
     kernel_class = _kernel_class(name, values, "rbf" if descriptor_class in (TwoBody, ThreeBody) else "dot_product")
     of_kernel = _parameters(kernel_class)
     known = [*_parameters(descriptor_class), *_TERM_PARAMETERS, *of_kernel, *_KERNEL_OF_PARAMETER, "type", "kernel"]
     for key in values:
         if key not in known:
-            raise ConfigError(_unknown(f"key in block {name!r}", key, known))
+            raise ConfigError(unknown_key(f"key in block {name!r}", key, known))
     kernel: Kernel = kernel_class(**{key: values.pop(key) for key in of_kernel if key in values})
     if isinstance(values.get("rbf"), Mapping):
         values["rbf"] = _foreign_basis(values["rbf"], name)
@@ -286,7 +286,7 @@ def _kernel_class(name: str, values: Config, default: str) -> type:
     if "kernel" in values:
         kind = str(values.pop("kernel"))
         if kind not in kinds:
-            raise ConfigError(_unknown(f"kernel of block {name!r}", kind, list(kinds)))
+            raise ConfigError(unknown_key(f"kernel of block {name!r}", kind, list(kinds)))
         foreign = [key for key in chosen if key not in _parameters(kinds[kind])]
         if foreign:
             raise ConfigError(f"Block {name!r} must not have {foreign}: the kernel {kind} has {_parameters(kinds[kind])}.")
@@ -347,7 +347,7 @@ def _foreign_basis(block: Mapping[str, Any], name: str) -> QuipBasis | TurboBasi
     known = _parameters(kind)
     for key in block:
         if key not in (*known, "type"):
-            raise ConfigError(_unknown(f"key of rbf in block {name!r}", key, known))
+            raise ConfigError(unknown_key(f"key of rbf in block {name!r}", key, known))
     return kind(**{key: value for key, value in block.items() if key != "type"})
 
 
@@ -361,7 +361,7 @@ def _noise(block: Any, name: str) -> Noise:
         if key in known:
             continue
         if not isinstance(value, Mapping):
-            raise ConfigError(_unknown(f"key in block {name!r}", key, known) + " A configuration type holds a block.")
+            raise ConfigError(unknown_key(f"key in block {name!r}", key, known) + " A configuration type holds a block.")
         types[key] = _noise({**own, **value}, f"{name}.{key}")
     noise = Noise(**own, per_config_type=types or None)
     noise.check_parameters()
@@ -380,7 +380,7 @@ def _baseline(block: Any) -> ZBL | None:
     known = [*_parameters(ZBL), "type"]
     for key in block:
         if key not in known:
-            raise ConfigError(_unknown("key in block 'baseline'", key, known))
+            raise ConfigError(unknown_key("key in block 'baseline'", key, known))
     return ZBL(**{key: value for key, value in block.items() if key != "type"})
 
 
@@ -389,11 +389,12 @@ def _searches(value: Any) -> tuple[str, ...]:
     names = tuple(value) if isinstance(value, (list, tuple)) else () if value is None else (value,)
     for name in names:
         if name not in SEARCHES:
-            raise ConfigError(_unknown("entry of optimize", name, SEARCHES))
+            raise ConfigError(unknown_key("entry of optimize", name, SEARCHES))
     return names
 
 
-def _unknown(what: str, key: object, known: Any) -> str:
+def unknown_key(what: str, key: object, known: Any) -> str:
+    """Say that a key is not known, with the nearest that is."""
     near = difflib.get_close_matches(str(key), [str(k) for k in known], n=1, cutoff=0.6)
     hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(map(str, known))}."
     return f"Unknown {what}: {key!r}.{hint}"

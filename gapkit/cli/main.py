@@ -15,6 +15,7 @@ from .evaluate import evaluate
 from .export import export
 from .fit import fit
 from .init import init
+from .learn import learn
 from .md import md
 from .select import select
 from .show import show
@@ -48,3 +49,4 @@ def main(
 
 for _command in (demo, init, estimate, fit, evaluate, show, md, select, export, doctor):
     app.command()(_command)
+app.add_typer(learn, name="learn")

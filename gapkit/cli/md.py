@@ -52,6 +52,10 @@ def md(
             metavar="KIND",
         ),
     ] = None,
+    stop_above: Annotated[
+        float | None,
+        typer.Option(help="End the run where a force component has a larger standard deviation than this, eV/Å."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the velocities and the thermostat.")] = 0,
     output: Annotated[Path, typer.Option("-o", "--output", help="Trajectory (.traj); the log is beside it (.csv).")] = Path(
         "md.traj"
@@ -60,6 +64,8 @@ def md(
     """Molecular dynamics with a model.
 
     Example: `gapkit md silicon.gap start.xyz --temperature 600 --steps 5000 -o run.traj`
+
+    With error bars, ended where the model does not know the forces: `gapkit md silicon.gap start.xyz --stop-above 0.3`
     """
     check_real("temperature", temperature, above=0.0, remedy="It is in K.")
     check_integer("steps", steps, at_least=1)
@@ -67,6 +73,8 @@ def md(
     check_real("timestep", timestep, above=0.0, at_most=20.0, remedy="It is in fs; 0.5 to 2 is usual.")
     with_total = "energy" in wanted_deviations(uncertainty, STD_DEFAULT)
     check_real("friction", friction, above=0.0, remedy="It is in 1/fs; 0.01 is usual.")
+    if stop_above is not None:
+        check_real("stop_above", stop_above, above=0.0, remedy="It is in eV/Å.")
     fitted = load(model)
     atoms: Atoms = read(start, index=-1)
     atoms.calc = GAPCalculator(fitted)
@@ -83,7 +91,9 @@ def md(
         log = csv.writer(file)
         columns = ["step", "time_ps", "potential_eV", "kinetic_eV", "total_eV", "temperature_K"]
         columns += ["energy_std_eV"] * with_total + ["largest_local_energy_std_eV"] * (uncertainty is not None)
+        columns += ["largest_force_std_eV_per_A"] * (stop_above is not None)
         log.writerow(columns)
+        unknown = False  # whether the model does not know the forces any more
 
         def record() -> None:
             potential, kinetic = atoms.get_potential_energy(), atoms.get_kinetic_energy()
@@ -92,6 +102,11 @@ def md(
             if uncertainty:
                 (p,) = fitted.evaluate([atoms], forces=False, stress=False, uncertainty=uncertainty)
                 row += [p.energy_std] * with_total + [np.asarray(p.energies_std).max()]
+            if stop_above is not None:
+                (p,) = fitted.evaluate([atoms], stress=False, uncertainty="exact", std=("forces",))
+                row.append(np.asarray(p.forces_std).max())
+                nonlocal unknown
+                unknown = row[-1] > stop_above
             log.writerow([row[0], *(f"{value:.8g}" for value in row[1:])])
             file.flush()
             os.fsync(file.fileno())
@@ -104,6 +119,10 @@ def md(
                     f"The run left physics at step {dynamics.nsteps} ({atoms.get_temperature():.3g} K). "
                     "Use a shorter time step, or add training data like the last frames of the trajectory."
                 )
+            if unknown:
+                break
     last = output.with_name(output.stem + "_last.xyz")
     write(last, atoms, format="extxyz")
+    if unknown:
+        console.print(f"stopped at step {dynamics.nsteps}: a force component is less certain than {stop_above:g} eV/Å")
     console.print(f"wrote {output}, {output.with_suffix('.csv')}, {last}")

@@ -262,6 +262,20 @@ class LabelQueue:
             found += new
         return found
 
+    def finished(self, name: str) -> Entry | None:
+        """Entry of a structure by its hash if it is finished (done, or failed or quarantined for good), else None.
+
+        Raises
+        ------
+        KeyError
+            If there is no such structure.
+        """
+        self._raise_errors()
+        self._submit_waiting()
+        with self._changed:
+            entry = self._journal.entries[name]
+            return entry if self._is_final(entry) else None
+
     @property
     def pending(self) -> list[Atoms]:
         """Structures that have been proposed and are not finished, in that order."""

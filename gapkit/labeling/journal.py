@@ -64,6 +64,8 @@ class Entry:
         Where the label is (or the bad one, of a quarantined attempt), relative to the folder; "" if there is none.
     seconds : float
         What the last attempt took.
+    time : str
+        When the last record was written, ISO 8601.
     """
 
     hash: str
@@ -75,6 +77,7 @@ class Entry:
     message: str = ""
     file: str = ""
     seconds: float = 0.0
+    time: str = ""
 
     @property
     def atoms(self) -> Atoms:
@@ -352,8 +355,10 @@ def _apply(entries: dict[str, Entry], record: Mapping[str, Any]) -> None:
         raise JournalError(f"structure {name} cannot become {state!r}: it is {before!r}")
     if state == "proposed":
         entries[name] = Entry(name, state, record["reason"], record["structure"], settings_text(record["settings"]))
-        return
     entry = entries[name]
+    entry.time = str(record.get("time", ""))
+    if state == "proposed":
+        return
     entry.state, entry.attempt, entry.message = state, int(record["attempt"]), record.get("message", "")
     entry.file, entry.seconds = record.get("file", ""), float(record.get("seconds", 0.0))
 

@@ -4,26 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from .._validation import describe
 from ..gp.calibration import Calibration, ErrorSample
 from ..gp.misspecification import misspecification_factor, widened
 from ..gp.observations import KINDS, config_type_of
 from ..gp.posterior import SparsePosterior
+from ..neighbors import check_structures
+from .atomic_energies import isolated_atoms
+from .fitting import collect_labels
 from .folding import whitened_rows
-from .labelled_errors import classes_of, joined
+from .labelled_errors import classes_of, joined, labelled_errors
 from .left_out import left_out, rows_of_some
 from .potential import Potential, posterior_of
 from .progress import track
 from .training import SparseModel, TrainingSet
 
-__all__ = ["calibrated", "errors_left_out", "misspecified"]
+if TYPE_CHECKING:
+    from .fitted import FittedModel
+
+__all__ = ["calibrated", "check_source", "errors_left_out", "errors_of_frames", "misspecified"]
 
 _MOST_STRUCTURES = 300  # that are left out one by one
+
+
+def check_source(X: Any, misspecification: bool, *, has_training_set: bool) -> None:
+    """Raise ValueError unless there is something to calibrate with."""
+    if isinstance(X, str) and X != "loo":
+        raise ValueError(describe("X", "'loo' or a list of structures with labels", X))
+    if isinstance(X, str) and misspecification:
+        remedy = "A structure that is left out would have to take its own part of the widening along. Give structures."
+        raise ValueError(describe("X", "a list of structures with misspecification=True", X, remedy))
+    if not has_training_set and (isinstance(X, str) or misspecification):
+        remedy = "a model file does not hold it. Give structures, or the training set to `remember`."
+        raise ValueError(f"calibrate needs the training set for 'loo' and misspecification; {remedy}")
+
+
+def errors_of_frames(model: FittedModel, X: Sequence[Atoms], by: str | None) -> dict[str, ErrorSample]:
+    """Errors of a model without calibration on structures with labels; isolated atoms are left out, which define themselves."""
+    frames = check_structures(X, name="X")
+    collect_labels(frames)
+    alone = set(isolated_atoms(frames, model.potential_.neighbor_range))
+    frames = [atoms for k, atoms in enumerate(frames) if k not in alone]
+    predictions = model.evaluate(frames, uncertainty="exact", std=("energy", "forces", "stress"))
+    return labelled_errors(frames, predictions, by=by)
 
 
 def errors_left_out(

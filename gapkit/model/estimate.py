@@ -18,7 +18,7 @@ from .sizes import FitSizes, fit_sizes
 from .terms import Term
 from .timing import fit_seconds
 
-__all__ = ["FitEstimate", "estimate_fit"]
+__all__ = ["FitEstimate", "estimate_fit", "resident_memory"]
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def estimate_fit(
     labels = [labels_of(atoms, k) for k, atoms in enumerate(frames)]
     sizes = fit_sizes(explicit.named_terms(), frames, labels, noise)
     seconds = fit_seconds(sizes, frames, labels) if timing else {}
-    before = _resident()  # with the loops that a fit loads
+    before = resident_memory()  # with the loops that a fit loads
     return FitEstimate(
         frames=sizes.frames,
         atoms=sizes.atoms,
@@ -137,7 +137,7 @@ def estimate_fit(
     )
 
 
-def _resident() -> float:
+def resident_memory() -> float:
     """Memory of this process, bytes; outside Linux its largest so far (macOS counts in bytes, others in KiB)."""
     import resource  # Unix only
 

@@ -21,15 +21,14 @@ from ..exceptions import NumericalWarning
 from ..gp.calibration import Calibration, check_calibration
 from ..gp.observations import KINDS, Labels, Noise
 from ..neighbors import check_structures
-from .atomic_energies import AtomicEnergies, fit_atomic_energies, isolated_atoms
+from .atomic_energies import AtomicEnergies, fit_atomic_energies
 from .automatic import automatic_noise, automatic_terms
 from .baseline import atomic_energies_above, decide_baseline, without_baseline
-from .calibrating import errors_left_out, misspecified
+from .calibrating import check_source, errors_left_out, errors_of_frames, misspecified
 from .fitted import FittedModel
 from .fitting import choose_terms, collect_labels, grow_terms
 from .folding import fold_rows, solve
 from .kernel_search import search_kernels
-from .labelled_errors import labelled_errors
 from .memory import check_memory
 from .potential import APPROXIMATIONS, Potential
 from .probes import choose_probes
@@ -328,6 +327,31 @@ class GAPRegressor(FittedModel):
         self._finish(model, e0, frames)
         return self
 
+    def remember(self, X: Sequence[Atoms], y: Sequence[float] | None = None) -> Self:
+        """Give a model from a file its training structures back, which the file does not hold.
+
+        ``partial_fit(..., add_sparse=...)`` and ``calibrate("loo")`` need them.
+
+        Parameters
+        ----------
+        X, y : list of ase.Atoms, and sequence of float or None
+            All structures it was fitted to, in that order, and the energies that replaced theirs, as for `fit`.
+
+        Returns
+        -------
+        GAPRegressor
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If they have other numbers of labels than the training set had.
+        """
+        frames = check_structures(X, name="X")
+        labels = without_baseline(self.baseline_, frames, collect_labels(frames, y), show=bool(self.verbose))
+        self.training_ = TrainingSet(frames, labels).with_counts(self.n_labels_)
+        return self
+
     def _finish(self, model: SparseModel, e0: AtomicEnergies, frames: Sequence[Atoms]) -> None:
         """Solve for the weights and note what was fitted; tables are checked on ``frames``."""
         posterior, coefficients = solve(model, self.factors_)
@@ -407,14 +431,7 @@ class GAPRegressor(FittedModel):
         check_calibration(method, by)
         if self.potential_.posterior is None:
             raise ValueError("calibrate needs a model with its posterior. Save it with posterior=True, or fit anew.")
-        if isinstance(X, str) and X != "loo":
-            raise ValueError(describe("X", "'loo' or a list of structures with labels", X))
-        if isinstance(X, str) and misspecification:
-            remedy = "A structure that is left out would have to take its own part of the widening along. Give structures."
-            raise ValueError(describe("X", "a list of structures with misspecification=True", X, remedy))
-        if self.training_ is None and (isinstance(X, str) or misspecification):
-            remedy = "a model file does not hold it. Give structures."
-            raise ValueError(f"calibrate needs the training set for 'loo' and misspecification; {remedy}")
+        check_source(X, misspecification, has_training_set=self.training_ is not None)
         model, show = SparseModel(self.terms_, self.potential_.terms, self.noise_), bool(self.verbose)
         raw = copy(self)
         raw.calibration_ = None
@@ -423,16 +440,10 @@ class GAPRegressor(FittedModel):
         if misspecification and self.training_ is not None:
             wide = misspecified(model, raw.potential_, self.training_, show=show)
             raw.potential_ = replace(self.potential_, posterior=wide)
-        if isinstance(X, str):
-            assert self.training_ is not None  # noqa: S101 - for the type checker: checked above
+        if isinstance(X, str) and self.training_ is not None:
             errors = errors_left_out(model, raw.potential_, self.training_, by, self.random_state, show=show)
         else:
-            frames = check_structures(X, name="X")
-            collect_labels(frames)
-            alone = set(isolated_atoms(frames, self.potential_.neighbor_range))  # none is predicted without itself
-            frames = [atoms for k, atoms in enumerate(frames) if k not in alone]
-            predictions = raw.evaluate(frames, uncertainty="exact", std=("energy", "forces", "stress"))
-            errors = labelled_errors(frames, predictions, by=by)
+            errors = errors_of_frames(raw, X, by)
         self.calibration_ = Calibration.fit(errors, method=method, by=by, source=X if isinstance(X, str) else "frames")
         self.potential_ = raw.potential_
         return self

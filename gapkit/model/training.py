@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ase import Atoms
 from ase.data import chemical_symbols
 
 from ..exceptions import InvalidStructureError
-from ..gp.observations import Labels, Noise
+from ..gp.observations import KINDS, Labels, Noise
 from ..gp.sparse_term import SparseTerm
 from .atomic_energies import AtomicEnergies
 from .fitting import CHUNK_ATOMS, chunks_of_frames
@@ -74,6 +74,14 @@ class TrainingSet:
 
     def __add__(self, other: TrainingSet) -> TrainingSet:
         return TrainingSet(self.frames + other.frames, self.labels + other.labels)
+
+    def with_counts(self, expected: Mapping[str, int]) -> TrainingSet:
+        """Itself, if so many labels of each kind are used; else ValueError."""
+        found = {kind: int(sum(of_frame.used(kind).sum() for of_frame in self.labels)) for kind in KINDS}
+        if found != expected:
+            given, had = (", ".join(f"{n} {kind}" for kind, n in d.items()) for d in (found, expected))
+            raise ValueError(f"`X` must be the training set, which had {had}; got {given}. Give all of it, in its order.")
+        return self
 
     def chunks(self, e0: AtomicEnergies, noise: Noise, max_atoms: int = CHUNK_ATOMS) -> list[RowChunk]:
         """Divide into chunks of one noise class and at most ``max_atoms`` atoms (or one structure) each.

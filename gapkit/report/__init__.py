@@ -1,5 +1,6 @@
 """Pictures and pages."""
 
+from .learning_page import write_learning_report
 from .page import ERROR_HEADER, UNCERTAINTY_HEADER, Section, Table, error_rows, uncertainty_rows, write_page
 from .plots import drift_figure, eos_figure, parity_figure
 from .uncertainty_plots import calibration_figure
@@ -15,5 +16,6 @@ __all__ = [
     "error_rows",
     "parity_figure",
     "uncertainty_rows",
+    "write_learning_report",
     "write_page",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -54,11 +54,17 @@ class Table:
     header : sequence of str
         Column titles.
     rows : sequence of sequences of str
-        Cells.
+        Cells.  A long table scrolls in a window of its own.
+    words : collection of int
+        Columns of text; the others are numbers and stand to the right.
+    sums : bool
+        Whether the last row is over all others, and stands out.
     """
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    words: Collection[int] = (0,)
+    sums: bool = True
 
 
 @dataclass(frozen=True)

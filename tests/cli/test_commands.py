@@ -213,6 +213,18 @@ def test_md(folder, tmp_path, ensemble):
     assert_allclose(last.positions, read(tmp_path / "run.traj").positions, rtol=0, atol=1e-7)
 
 
+def test_md_stops_where_forces_are_not_known(folder, tmp_path):
+    arguments = ["md", folder / "model.gap", folder / "start.xyz", "--steps", 20, "--every", 5, "--timestep", 4]
+    limits = []
+    for k, limit in enumerate((1e3, 1e-9)):
+        output = run(*arguments, "--stop-above", limit, "-o", tmp_path / f"{k}.traj").output
+        with open(tmp_path / f"{k}.csv") as file:
+            rows = list(csv.DictReader(file))
+        assert float(rows[-1]["largest_force_std_eV_per_A"]) > 0.0
+        limits.append((len(rows), "stopped at step" in output))
+    assert limits == [(5, False), (1, True)]
+
+
 def test_error_bars_without_a_posterior(folder, tmp_path):
     gapkit.load(folder / "model.gap").save(tmp_path / "small.gap", posterior=False)
     run("evaluate", tmp_path / "small.gap", folder / "train.xyz", "--uncertainty", "prior", "-o", tmp_path / "p.xyz")

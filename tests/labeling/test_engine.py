@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import re
-import sys
 import textwrap
 import threading
 import time
@@ -94,35 +93,8 @@ def test_dask(frames, serial, tmp_path):
 
 
 @needs("parsl")
-def test_parsl(frames, serial, tmp_path, monkeypatch):
-    import parsl
-    from parsl.concurrent import ParslPoolExecutor
-    from parsl.config import Config
-    from parsl.executors import HighThroughputExecutor
-    from parsl.providers import LocalProvider
-
-    # parsl starts its workers by name: the environment of this Python need not be activated
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    workers = HighThroughputExecutor(
-        label="local",
-        address="127.0.0.1",
-        max_workers_per_node=2,
-        cores_per_worker=1,
-        provider=LocalProvider(init_blocks=1, max_blocks=1),
-    )
-    # initialize_logging: parsl takes the handler of its log away when it ends, but leaves the file open
-    config = Config(
-        executors=[workers],
-        run_dir=str(tmp_path / "parsl"),
-        usage_tracking=0,
-        strategy="none",
-        initialize_logging=False,
-    )
-    try:
-        with ParslPoolExecutor(config=config) as executor:
-            check(executor, frames, serial, tmp_path / "labels")
-    finally:
-        parsl.clear()
+def test_parsl(frames, serial, tmp_path, parsl_executor):
+    check(parsl_executor, frames, serial, tmp_path / "labels")
 
 
 def test_threads_with_one_calculator(frames, serial, tmp_path):

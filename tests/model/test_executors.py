@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib.util
 import multiprocessing
 import os
-import sys
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -97,28 +95,8 @@ def test_dask(frames, serial):
 
 
 @needs("parsl")
-def test_parsl(frames, serial, tmp_path, monkeypatch):
-    import parsl
-    from parsl.concurrent import ParslPoolExecutor
-    from parsl.config import Config
-    from parsl.executors import HighThroughputExecutor
-    from parsl.providers import LocalProvider
-
-    # parsl starts its workers by name: the environment of this Python need not be activated
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    workers = HighThroughputExecutor(
-        label="local",
-        address="127.0.0.1",
-        max_workers_per_node=2,
-        cores_per_worker=1,
-        provider=LocalProvider(init_blocks=1, max_blocks=1),
-    )
-    config = Config(executors=[workers], run_dir=str(tmp_path), usage_tracking=0, strategy="none")
-    try:
-        with ParslPoolExecutor(config=config) as executor:
-            check(executor, frames, serial)
-    finally:
-        parsl.clear()
+def test_parsl(frames, serial, parsl_executor):
+    check(parsl_executor, frames, serial)
 
 
 class Shuffled(Executor):

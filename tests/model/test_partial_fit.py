@@ -132,3 +132,18 @@ def test_points_that_tell_nothing_new_are_not_added(alloy):
     fitted = model().fit(alloy[:4])
     with pytest.warns(NumericalWarning, match="sparse points to be added"):
         fitted.partial_fit(alloy[:1], add_sparse=200)
+
+
+def test_remembered_training_set(tmp_path):
+    """A model from a file that is given its structures back goes on as the model that was saved; others are refused."""
+    frames = [labelled(copper_gold(seed)) for seed in range(12)]
+    first = model().fit(frames[:-2])
+    first.save(tmp_path / "model.gap")
+    again = load(tmp_path / "model.gap").remember(frames[:-2])
+    for one in (first, again):
+        one.partial_fit(frames[-2:], add_sparse=3).calibrate("loo")
+    # the same operations in the same order, up to the memory order of factors that were read from a file
+    assert_allclose(again.predict(frames), first.predict(frames), rtol=0, atol=1e-8)
+    assert again.calibration_.maps["forces"].scale == pytest.approx(first.calibration_.maps["forces"].scale, rel=1e-5)
+    with pytest.raises(ValueError, match=r"must be the training set, which had .* got"):
+        load(tmp_path / "model.gap").remember(frames)
