@@ -171,12 +171,15 @@ class PoolVariance:
         return result
 
     def _directions(self, k: int) -> Array:
-        """Orthogonal random combinations of the force components of a frame, (n_atoms, directions, 3); all of them if few."""
+        """Orthogonal random combinations of the force components of a frame, (n_atoms, directions, 3); all of them if few.
+
+        They are the same for frames of one size, so that copies are worth the same.
+        """
         n = len(self.frames[k])
         if 3 * n <= _DIRECTIONS:
             matrix = np.eye(3 * n, _DIRECTIONS)
         else:
-            normal = np.random.default_rng([self._seed, k]).standard_normal((3 * n, _DIRECTIONS))
+            normal = np.random.default_rng([self._seed, n]).standard_normal((3 * n, _DIRECTIONS))
             matrix = np.linalg.qr(normal)[0] * np.sqrt(3 * n / _DIRECTIONS)  # E[U Uᵀ] = 1
         return np.ascontiguousarray(matrix.reshape(n, 3, _DIRECTIONS).transpose(0, 2, 1))
 
