@@ -18,10 +18,10 @@ one_thread()
 def main() -> None:
     from ase.build import bulk
     from ase.calculators.singlepoint import SinglePointCalculator
+    from gapkit.active_learning.information import Information
 
     from gapkit import SOAP, DotProduct, GAPRegressor, Noise, Term
     from gapkit.active_learning import pick
-    from gapkit.active_learning.information import Information
 
     warnings.simplefilter("ignore")
     rng, frames = np.random.default_rng(0), []

@@ -1,7 +1,7 @@
 """Loops that assemble the rows of a fit from blocks of environments.
 
 Array names end with their axes: e environment, p pair, i atom, t structure, c Cartesian, f feature, m sparse
-point, r row, q entry (a pair of an environment), v vector, k sum of `centre_and_strain`.
+point, r row, q entry (a pair of an environment), v vector, k sum of `centre_and_strain`, d direction.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from . import njit
 
-__all__ = ["add_gradient_rows", "centre_and_strain", "moved_features"]
+__all__ = ["add_gradient_rows", "along_moves", "centre_and_strain", "moved_features"]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -104,6 +104,18 @@ def add_gradient_rows(
                     for v in range(n_vectors):
                         for m in range(start, stop):
                             stress_rm[row + k, column + m] += coefficient_vem[v, e, m] * sum_vek[v, e, 3 + k] * inverse
+
+
+@njit(parallel=True)
+def along_moves(first: Index, move_qdc: Array, jacobian_qcf: Array, out_edf: Array) -> None:
+    """Change of the features of each environment when the vectors of its pairs change as ``move_qdc`` says."""
+    for e in prange(first.size - 1):
+        out_edf[e] = 0.0
+        for q in range(first[e], first[e + 1]):
+            for d in range(move_qdc.shape[1]):
+                dx, dy, dz = move_qdc[q, d, 0], move_qdc[q, d, 1], move_qdc[q, d, 2]
+                for f in range(jacobian_qcf.shape[2]):
+                    out_edf[e, d, f] += dx * jacobian_qcf[q, 0, f] + dy * jacobian_qcf[q, 1, f] + dz * jacobian_qcf[q, 2, f]
 
 
 @njit(parallel=True)

@@ -22,7 +22,7 @@ from ..model.progress import track
 from ..neighbors import SHORTEST_DISTANCE, check_structures
 from .acquisition import Acquisition, Coverage, by_chance, force_deviations
 from .environments import EnvironmentSpace, Twins
-from .information import Information
+from .pool_variance import PoolVariance
 
 __all__ = ["METHODS", "Selection", "pick", "select"]
 
@@ -47,7 +47,7 @@ class Selection:
     indices : ndarray of int of shape (n_picked,)
         Frames of the pool in the order in which they were picked.
     scores : list of float
-        What each was worth when it was picked: nats ("batch"), eV/Å ("max"), (eV/Å)² ("mean"), a kernel distance ("fps").
+        What each was worth when it was picked: eV/Å ("max"), (eV/Å)² ("batch", "mean"), a kernel distance ("fps").
     reasons : list of str
         One per pick.
     excluded : dict of int to str
@@ -84,7 +84,8 @@ def select(
     n : int
         How many.
     method : {"batch", "max", "mean", "fps", "random"}, default "batch"
-        * "batch": one by one the frame whose energy and forces tell the model most beside those picked before (D-optimal);
+        * "batch": one by one the frame whose labels, beside those of the frames picked before, leave the least variance in the
+          forces of the whole pool (I-optimal);
         * "max": by the largest standard deviation of a force component;
         * "mean": by the mean variance of the force components;
         * "fps": one by one the frame whose environments are farthest, on average, from the nearest sparse point of the model or
@@ -168,7 +169,7 @@ def pick(
     space, show = EnvironmentSpace(model.potential_, frames), bool(model.verbose)
     acquisition: Acquisition
     if method == "batch":
-        acquisition = Information(model.potential_, model.noise_, model.calibration_, frames, random_state, show=show)
+        acquisition = PoolVariance(model.potential_, model.noise_, model.calibration_, frames, random_state, show=show)
     elif method == "fps":
         acquisition = Coverage(space, show=show)
     elif method == "random":
