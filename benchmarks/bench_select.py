@@ -18,10 +18,10 @@ one_thread()
 def main() -> None:
     from ase.build import bulk
     from ase.calculators.singlepoint import SinglePointCalculator
-    from gapkit.active_learning.information import Information
 
     from gapkit import SOAP, DotProduct, GAPRegressor, Noise, Term
     from gapkit.active_learning import pick
+    from gapkit.active_learning.pool_variance import PoolVariance
 
     warnings.simplefilter("ignore")
     rng, frames = np.random.default_rng(0), []
@@ -37,8 +37,8 @@ def main() -> None:
     print(f"fit of 40 frames: {time.process_time() - start:.1f} s; {model.n_sparse_} sparse points", flush=True)
     pool, rows = frames[40:], []
     evaluated = []
-    gain = Information.gain
-    Information.gain = lambda self, k: (evaluated.append(k), gain(self, k))[1]
+    gain = PoolVariance.gain
+    PoolVariance.gain = lambda self, k: (evaluated.append(k), gain(self, k))[1]
     for method in ("random", "fps", "max", "batch"):
         times = {}
         for picks in (1, 21):

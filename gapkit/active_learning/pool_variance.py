@@ -6,16 +6,16 @@ With the rows J of the energy and the forces of a frame, divided by their noise,
 
 when the frame is labelled; a frame is worth the part of the mean force variance of the pool, tr(C S) with C the mean of
 :math:`P^T P` over the force rows P of the pool, that this takes away.  Labels do not enter, so that a whole batch is chosen
-before any of them is computed.  What is common in the pool counts in proportion, and what is rare counts as long as its variance
-is large: log det(1 + J S J^T), the information of the labels, ranks frames without regard to the pool, and was worse on all
-pools of ``benchmarks/al_arena`` (on an alloy worse than chance: it took nothing but the melt).
+before any of them is computed.  What is common in the pool counts in proportion, and what is rare counts as long as its
+variance is large: log det(1 + J S J^T), the information of the labels (D-optimal), ranks frames without regard to the pool, and
+was worse in ``benchmarks/al_arena`` (on an alloy worse than chance: it took nothing but the melt).
 
 Three reductions make a pool of thousands cheap; each can be made exact.
 
 * A frame is seen through 16 random orthogonal combinations of its force components and its energy: the expected
   :math:`J^T J` is that of all of them, and rows of combinations cost a tenth (`gapkit.gp.directions`).
-* With :math:`S = (R^T R)^{-1}`, rows are kept as the leading 256 components of :math:`R^{-T} J^T`: those in which a sample of the
-  pool has most variance.
+* With :math:`S = (R^T R)^{-1}`, rows are kept as the leading 256 components of :math:`R^{-T} J^T`: those in which a sample of
+  the pool has most variance.
 * The frames picked are seen with all their rows, as the reason of a pick tells.
 """
 

@@ -1,7 +1,7 @@
 """Sparse points and environments of a pool together: a basis that sees what the sparse points of a model miss.
 
-The weights of a model know its prior at the sparse points alone, and frames far from these would look harmless.  So the basis is
-enlarged by environments of the pool, those of which the sparse points leave the largest prior variance (pivoted Cholesky).
+The weights of a model know its prior at the sparse points alone, and frames far from these would look harmless.  So the basis
+is enlarged by environments of the pool, those of which the sparse points leave the largest prior variance (pivoted Cholesky).
 The new weights have their prior variance, which is what DTC says of them whatever the labels; between frames and within them,
 the covariance of what the sparse points miss is then that of the Gaussian process itself, as far as the enlarged basis sees it.
 """

@@ -51,7 +51,7 @@ def posterior_covariance(potential, enlarged_terms, frames):
 
 
 def i_optimal(covariance, noise, structure, forces, n):
-    """Greedy picks and their gains: by how much each lowers the mean variance of ``forces`` (rows); then condition on the pick."""
+    """Greedy picks and their gains: by how much each lowers the mean variance of ``forces`` (rows); then condition on it."""
     covariance, picks, gains = covariance.copy(), [], []
 
     def reduction(own):
