@@ -106,11 +106,9 @@ class Run:
             self._stop_if_asked()
         frames = self._initial_labels()
         if not frames:
-            lost = [entry.message for entry in self._journal().values() if entry.message]
-            raise RuntimeError(
-                f"At least one initial structure must be labelled; none of {len(self.initial)} could be: {lost[0]} "
-                "Correct the labeler and resume."
-            )
+            lost = next(entry.message for entry in self._journal().values() if entry.message)
+            some = f"at least one of the {len(self.initial)} initial structures"
+            raise RuntimeError(f"A label is needed of {some}; none came: {lost} Correct the labeler and resume.")
         self.state.record("fit", **self.following.start(frames))
         self.state.phase = "exploring"
         self._checkpoint(learnt=True)
@@ -125,7 +123,7 @@ class Run:
                         self._stretch(walker)
             self.state.turn += 1
             self.state.n_steps = sum(walker.n_steps for walker in self.walkers)
-            learnt = self._take(self.learner.max_pending)
+            learnt = self._take(0 if all(walker.finished for walker in self.walkers) else self.learner.max_pending)
             self._follow_threshold()
             if learnt or time.monotonic() - self._written > _CHECKPOINT:
                 self._checkpoint(learnt=learnt)
@@ -303,6 +301,8 @@ class Run:
                 complaints.setdefault(str(proposal.get("walker")), []).extend(complaint)
             state.n_used += 1
         for walker in self.walkers:
+            if learnt:
+                walker.reconsider()
             if complaints.get(walker.name):
                 self._retreat(walker, "; ".join(complaints[walker.name]))
             elif walker.name in complaints:

@@ -278,6 +278,8 @@ def test_band_is_done_when_the_model_finds_it_relaxed(model):
     assert band.n_steps < band.n_total
     np.testing.assert_array_equal(before, after)
     assert np.abs(after - _Band(band.explorer, band.rng).state()["positions"]).max() > 0.01
+    band.reconsider()  # labels that were pending have changed the model
+    assert not band.finished
 
 
 def test_structure_is_done_when_the_model_finds_it_relaxed(model):

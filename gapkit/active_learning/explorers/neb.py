@@ -136,6 +136,10 @@ class _Band(Walker):
             image.set_positions(image.positions + self.rng.normal(0.0, _SHAKE, image.positions.shape))
         self.converged = False
 
+    def reconsider(self) -> None:
+        """A path that is relaxed for another model may not be for this one."""
+        self.converged = False
+
     def state(self) -> dict[str, Any]:
         """Positions of the images."""
         return {

@@ -73,6 +73,9 @@ class Walker(ABC):
     def retreat(self) -> None:
         """Go back to where the structures were trusted, and take another way from there."""
 
+    def reconsider(self) -> None:  # noqa: B027 - dynamics end with their time, whatever the model
+        """The model has learnt: what is finished because the model said so may not be."""
+
     @abstractmethod
     def state(self) -> dict[str, Any]:
         """All that `restore` needs: arrays, and what JSON can hold."""
