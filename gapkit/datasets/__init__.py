@@ -3,6 +3,24 @@
 from .formats import FORMATS
 from .read import LABEL_KEYS, LabelKeys, attach_labels, read_frames, without_labels
 from .silicon import load_silicon
+from .split import Split, split
+from .unit_guess import UnitGuess, check_units, guess_units
 from .units import Units
+from .write import write_frames
 
-__all__ = ["FORMATS", "LABEL_KEYS", "LabelKeys", "Units", "attach_labels", "load_silicon", "read_frames", "without_labels"]
+__all__ = [
+    "FORMATS",
+    "LABEL_KEYS",
+    "LabelKeys",
+    "Split",
+    "UnitGuess",
+    "Units",
+    "attach_labels",
+    "check_units",
+    "guess_units",
+    "load_silicon",
+    "read_frames",
+    "split",
+    "without_labels",
+    "write_frames",
+]

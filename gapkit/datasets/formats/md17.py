@@ -29,8 +29,8 @@ def _read(path: Path, species: Sequence[str] | None) -> RawFrames:
         lattice = np.asarray(archive["lattice"], dtype=float).T if "lattice" in archive else None  # its columns are vectors
     if numbers is None or positions is None or positions.ndim != 3 or positions.shape[2] != 3:
         raise ValueError(
-            f"{path} must hold nuclear charges ({', '.join(_KEYS['numbers'])}) and coordinates ({', '.join(_KEYS['positions'])}) "
-            "of shape (frames, atoms, 3), as MD17, rMD17 and sGDML files do."
+            f"{path} must hold nuclear charges ({', '.join(_KEYS['numbers'])}) and coordinates "
+            f"({', '.join(_KEYS['positions'])}) of shape (frames, atoms, 3), as MD17, rMD17 and sGDML files do."
         )
     n_frames, n_atoms = positions.shape[:2]
     numbers = np.broadcast_to(numbers.astype(int), (n_frames, n_atoms))
