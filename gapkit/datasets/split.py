@@ -29,7 +29,7 @@ GROUP_KEYS = ("trajectory", "trajectory_id", "group", "molecule")
 """Keys in ``info`` that name a frame's group, the first that all frames have."""
 
 _RELATED = 0.7  # neighbours in the file are related if they are that much nearer than frames far apart
-_FORGOTTEN = 0.9  # frames that far apart, as a fraction of the usual distance, have nothing to do with each other
+_FORGOTTEN = 0.8  # of the usual distance: after one correlation time, where exp(-1) of a step is left, it is sqrt(1 - exp(-1))
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ _PAIRS = 300  # enough for a median
 _NEAR = 0.2  # of the shortest distance: beyond, the trapezoidal rule is off by more than units can be told apart
 _SAMPLE = 60  # frames whose nearest ones are looked for
 _FEWEST = 5
+_ENOUGH = 20  # pairs of a run, so that it need not be searched for others
 _SAME = 0.07  # what the trapezoidal rule may be off; all units that near are named, the nearest first
 _STIFFNESS = (0.3, 200.0)  # eV/Å²: soft solids to triple bonds, with a margin
 _BOND = (0.62, 1.6)  # nearest distance over the sum of covalent radii; in Bohr it is twice as long
@@ -135,13 +136,11 @@ def _along_pairs(frames: Sequence[Atoms]) -> tuple[float | None, float | None, i
         length = float((moved**2).sum())
         if length > 0.0:
             stiffness.append(-float(((end - first.forces) * moved).sum()) / length)
-            ratios.append((second.energy - first.energy, work))
+            ratios.append((second.energy - first.energy, work, length))
             counts.append(len(frames[i]))
-    if len(ratios) < _FEWEST:
-        return None, None, 0, 0
-    change, work_done = np.array(ratios).T
-    large = np.abs(work_done) >= np.median(np.abs(work_done))  # small works drown in noise
-    large &= work_done != 0.0
+    change, work_done, squared = np.array(ratios).reshape(-1, 3).T
+    signal = np.abs(work_done) / squared**1.5  # the error of the trapezoidal rule is of third order
+    large = (signal >= np.median(signal)) & (work_done != 0.0) if len(signal) else np.zeros(0, bool)
     if large.sum() < _FEWEST:
         return None, None, 0, 0
     values = change[large] / work_done[large]
@@ -160,14 +159,13 @@ def _near_pairs(frames: Sequence[Atoms]) -> list[tuple[int, int]]:
         allowed = max(_PAIRS // len(runs), 10)
         candidates = [(run[k], run[k + 1]) for k in range(0, len(run) - 1, max(1, (len(run) - 1) // allowed))]
         gaps = {(i, j): distance(frames[i], frames[j]) for i, j in candidates if same_cell(frames[i], frames[j])}
-        if sum(gap < near for gap in gaps.values()) < min(allowed, 20):  # not a trajectory: sets are often shuffled
+        if sum(gap < near for gap in gaps.values()) < min(allowed, _ENOUGH):  # not a trajectory: sets are often shuffled
             sample = run[:: max(1, len(run) // _SAMPLE)]
             for n, i in enumerate(sample[:-1]):
                 others = [(distance(frames[i], frames[j]), j) for j in sample[n + 1 :] if same_cell(frames[i], frames[j])]
                 gap, j = min(others, default=(np.inf, i))
                 gaps[i, j] = gap
-        close = sorted((gap, pair) for pair, gap in gaps.items() if 0.0 < gap < near)
-        found += [pair for _, pair in close[: max(20, len(close) // 3)]]
+        found += [pair for pair, gap in gaps.items() if 0.0 < gap < near]
     return found
 
 

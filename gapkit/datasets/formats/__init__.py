@@ -52,12 +52,15 @@ def format_of(path: Path) -> str:
     if path.is_dir():
         return "folder"
     try:
-        return str(filetype(str(path)))
+        name = str(filetype(str(path)))
     except UnknownFileTypeError:
+        name = ""
+    if name not in ioformats:  # it may be no more than the end of the name
         raise ValueError(
             f"{path} must be of a known format; neither content nor name tells which. Name it (format=... or --format): "
             f"{', '.join(FORMATS)}, {PREFIX}NAME for dpdata's, or one of ASE's (`ase info --formats` lists them)."
-        ) from None
+        )
+    return name
 
 
 def read_raw(path: Path, name: str | None, species: Sequence[str] | None) -> tuple[RawFrames, str]:

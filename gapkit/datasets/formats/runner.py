@@ -20,7 +20,8 @@ def _read(path: Path, species: Sequence[str] | None) -> RawFrames:
     if len(re.findall(r"^\s*begin\b", text, re.MULTILINE)) != len(re.findall(r"^\s*end\b", text, re.MULTILINE)):
         raise ValueError(f"Every structure of {path} must have a begin and an end; is the file truncated?")
     raw = {"input_units": RunnerUnits.ASE, "output_units": RunnerUnits.ASE}  # the numbers as they are
-    frames = list(read_runnerdata(path, slice(None), **raw))
+    with open(path, encoding="utf-8") as file:  # given a path, the reader closes it too early
+        frames = list(read_runnerdata(file, slice(None), **raw))
     return RawFrames(frames, Units("Hartree", "Bohr"))
 
 
