@@ -38,7 +38,7 @@ def test_cp2k():
     assert keys.format == "cp2k"
     assert_allclose(atoms.get_potential_energy(), -1.124870174046639 * units.Hartree, **EXACT)
     assert_allclose(atoms.get_forces()[0], np.array([0, 0.00328931, 0.02514656]) * units.Hartree / units.Bohr, **EXACT)
-    # sign: with the box strained by -0.5, 0 and 0.5 % the energy grows, so that the cell wants to shrink; CP2K prints a negative trace
+    # sign: run again with the box strained, CP2K gives energies that grow with volume where it prints a negative trace
     assert_allclose(
         atoms.get_stress()[:4], np.array([1.36306098176, 0.743071458914, 1.34942532113, 0.146443743651]) * units.GPa
     )
@@ -78,7 +78,7 @@ def test_cp2k_2025(tmp_path):
 def test_cp2k_trajectory(tmp_path):
     """Typed after the -pos-1.xyz, -frc-1.xyz and .cell files of a run of CP2K 2023.1."""
     comment = "       2\n i =        {0}, time =        {0}.000, E =        -1.124870174{0}\n"
-    body = "  H         0.0000000000        0.0000000000        0.0000000000\n  H         0.0000000000        0.1000000000        0.75\n"
+    body = "  H         0.0000000000        0.0000000000        0.0\n  H         0.0000000000        0.1000000000        0.75\n"
     (tmp_path / "md-pos-1.xyz").write_text("".join(comment.format(k) + body for k in range(2)))
     frames, keys = read_frames(tmp_path / "md-pos-1.xyz")
     assert "no forces" in keys.remarks[0]
@@ -102,14 +102,14 @@ def test_quantum_espresso():
     assert_allclose(atoms.get_potential_energy(), -15.61116188 * ry, **EXACT)
     assert_allclose(atoms.get_forces()[0, 0], 0.03936482 * 25.711, rtol=1e-4)
     assert_allclose(atoms.get_stress()[:3].mean(), -5.868 * units.GPa, rtol=2e-3)  # kbar of the file have two digits
-    with pytest.raises(ValueError, match="`units` must not be given for .*espresso-out, whose reader converts"):
+    with pytest.raises(ValueError, match=r"`units` must not be given for .*espresso-out, whose reader converts"):
         read_frames(FILES / "espresso_6.7.pwo", units={"energy": "Ry"})
 
 
 def test_vasp_outcar():
-    """OUTCAR_example_1 of ASE's tests, written by VASP: entropy makes energy and free energy differ, so that a choice is asked for."""
+    """OUTCAR_example_1 of ASE's tests, written by VASP: energy and free energy differ, so that a choice is asked for."""
     path = ase_file("vasp/OUTCAR_example_1")
-    with pytest.raises(InvalidLabelError, match="Two energy labels contradict.*Forces are derivatives of free_energy"):
+    with pytest.raises(InvalidLabelError, match=r"Two energy labels contradict.*Forces are derivatives of free_energy"):
         read_frames(path, format="vasp-out")
     frames, _ = read_frames(path, format="vasp-out", energy="free_energy")
     text = path.read_text()

@@ -67,7 +67,7 @@ def test_md17_and_sgdml(ethanol, tmp_path):
     assert_allclose(forces(frames), f * units.Hartree / units.Bohr, **EXACT)
     assert_allclose(frames[0].positions, r[0] * units.Bohr, **EXACT)
     assert_allclose(frames[0].cell.array, lattice.T * units.Bohr, **EXACT)
-    frames, keys = read_frames(path, units={"energy": "kJ/mol", "forces": "eV/Å"})
+    frames, _ = read_frames(path, units={"energy": "kJ/mol", "forces": "eV/Å"})
     assert_allclose(energies(frames), e * units.kJ / units.mol, **EXACT)
     assert_allclose(forces(frames), f, **EXACT)
 
@@ -83,7 +83,7 @@ def test_npz_runs_no_code(tmp_path):
 
 
 def test_ani1x(ethanol, tmp_path):
-    """Groups, names and dtypes of ani1x-release.h5 (doi:10.1038/s41597-020-0473-z), written with h5py; NaN where not computed."""
+    """Groups, names and dtypes of ani1x-release.h5 (doi:10.1038/s41597-020-0473-z), written with h5py."""
     h5py = pytest.importorskip("h5py")
     z, r, e, f = ethanol
     high = np.where(np.arange(4) == 2, e + 0.5, np.nan)
@@ -132,7 +132,8 @@ def test_missing_extra_names_the_command(tmp_path, monkeypatch):
 
 
 METHANE = """5
-gdb 1\t157.7118\t157.70997\t157.70699\t0.\t13.21\t-0.3877\t0.1171\t0.5048\t35.3641\t0.044749\t-40.47893\t-40.476062\t-40.475117\t-40.498597\t6.469\t
+gdb 1\t157.7118\t157.70997\t157.70699\t0.\t13.21\t-0.3877\t0.1171\t0.5048\t35.3641\t0.044749\t\
+-40.47893\t-40.476062\t-40.475117\t-40.498597\t6.469\t
 C\t-0.0126981359\t 1.0858041578\t 0.0080009958\t-0.535689
 H\t 0.002150416\t-0.0060313176\t 0.0019761204\t 0.133921
 H\t 1.0117308433\t 1.4637511618\t 2.765748*^-4\t 0.133922
@@ -203,7 +204,7 @@ def test_deepmd(tmp_path, kind):
     found, keys = read_frames(tmp_path / "data")
     assert keys.format == "deepmd"
     assert found[0].get_chemical_formula() == "C2Si6"
-    order = np.argsort([a.numbers for a in found][0], kind="stable")
+    order = np.argsort(found[0].numbers, kind="stable")
     reference = np.argsort(data["atom_types"], kind="stable")
     assert_allclose(energies(found), e, **EXACT)
     assert_allclose(np.array(forces(found))[:, order], f[:, reference], **EXACT)
@@ -367,6 +368,7 @@ STRUCTURE = {
     ],
 }
 E_TOTAL, F = -7.12345678901, [[0.1, 0.2, 0.3], [-0.1, -0.2, -0.3]]
+STEP = {"structure": STRUCTURE, "e_0_energy": E_TOTAL, "forces": F}
 KBAR = [[1.0, 0.1, 0.2], [0.1, 2.0, 0.3], [0.2, 0.3, 3.0]]
 
 

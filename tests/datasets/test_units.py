@@ -127,7 +127,7 @@ def test_consistent_units_are_silent(trajectory):
     ],
 )
 def test_contradictions_are_refused(trajectory, actual, remedy):
-    with pytest.raises(InvalidLabelError, match="energies|Energies") as caught:
+    with pytest.raises(InvalidLabelError, match="Energies must change") as caught:
         check_units(written(trajectory, actual))
     assert remedy in str(caught.value)
     frames, _ = attach_labels(written(trajectory, actual), units=actual)
