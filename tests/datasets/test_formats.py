@@ -6,6 +6,7 @@ The tool that wrote the file, or the publication whose layout was typed in, is n
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -120,11 +121,10 @@ def test_ani1(ethanol, tmp_path):
 
 
 def test_missing_extra_names_the_command(tmp_path, monkeypatch):
-    import gapkit.datasets.formats.base as base
-
     path = tmp_path / "a.h5"
     path.write_bytes(b"\x89HDF\r\n\x1a\n")
-    monkeypatch.setattr(base.importlib, "import_module", lambda name: (_ for _ in ()).throw(ImportError(name)))
+    monkeypatch.setitem(sys.modules, "h5py", None)  # as if they were not installed
+    monkeypatch.setitem(sys.modules, "dpdata", None)
     with pytest.raises(ImportError, match=r"needs the package h5py, .*pip install 'gapkit\[io\]'"):
         read_frames(path)
     with pytest.raises(ImportError, match=r"dpdata:abacus/scf needs the package dpdata"):
@@ -346,7 +346,7 @@ def test_fitsnap(tmp_path):
         (tmp_path / group).mkdir()
         text = "# file\n" + json.dumps({"Dataset": {"Data": [entry], **styles}})
         (tmp_path / group / "a.json").write_text(text)
-    frames, keys = read_frames(tmp_path)
+    frames, _ = read_frames(tmp_path)
     assert [a.info["config_type"] for a in frames] == ["Liquid", "Surface"]
     assert energies(frames) == [-23.712345678901] * 2
     gpa = np.array([1.0, 2.0, 3.0, 0.03, 0.02, 0.01])

@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 
 from ..units import Units
-from .base import FileFormat, RawFrames, labelled, optional
+from .base import FileFormat, RawFrames, labelled, missing
 
 __all__ = ["ANI"]
 
@@ -20,7 +20,10 @@ _FORCES = ("forces", "wb97x_dz.forces")
 
 
 def _read(path: Path, species: Sequence[str] | None) -> RawFrames:
-    h5py = optional("h5py", "Reading ANI data sets (HDF5)")
+    try:
+        import h5py
+    except ImportError as error:
+        raise missing("h5py", "Reading ANI data sets (HDF5)", error) from None
     frames: list[Atoms] = []
     levels: set[str] = set()
     with h5py.File(path, "r") as file:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from ase.data import atomic_numbers
 
 from ..units import Units
 
-__all__ = ["FileFormat", "RawFrames", "labelled", "numbers_of_types", "optional", "voigt_from"]
+__all__ = ["FileFormat", "RawFrames", "labelled", "missing", "numbers_of_types", "voigt_from"]
 
 
 @dataclass
@@ -66,19 +65,9 @@ def labelled(atoms: Atoms, **labels: Any) -> Atoms:
     return atoms
 
 
-def optional(module: str, what: str) -> Any:
-    """Import a package of the extra ``io``.
-
-    Raises
-    ------
-    ImportError
-        If it is not installed; the message says how to.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        message = f"{what} needs the package {module}, which is not installed ({error}). Run: pip install 'gapkit[io]'"
-        raise ImportError(message) from None
+def missing(package: str, what: str, error: ImportError) -> ImportError:
+    """The error of a reader whose package, of the extra ``io``, is not installed; it says how to install it."""
+    return ImportError(f"{what} needs the package {package}, which is not installed ({error}). Run: pip install 'gapkit[io]'")
 
 
 def numbers_of_types(types: Any, names: Sequence[str] | None, where: str) -> list[int]:

@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 
 from ..units import Units
-from .base import RawFrames, labelled, optional
+from .base import RawFrames, labelled, missing
 
 __all__ = ["PREFIX", "read_with_dpdata"]
 
@@ -37,7 +37,10 @@ def read_with_dpdata(path: Path, name: str) -> RawFrames:
     ValueError
         If dpdata does not know the format or cannot read the file.
     """
-    dpdata = optional("dpdata", f"The format {PREFIX}{name}")
+    try:
+        import dpdata
+    except ImportError as error:
+        raise missing("dpdata", f"The format {PREFIX}{name}", error) from None
     try:
         system = dpdata.LabeledSystem(str(path), fmt=name)
     except Exception as error:  # its readers raise whatever they meet
