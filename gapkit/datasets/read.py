@@ -133,6 +133,8 @@ def read_frames(
         )
     actual = units_of(units, raw.units)
     result, keys = attach_labels(raw.frames, energy=energy, forces=forces, stress=stress, source=str(path), units=actual)
+    for atoms in result:
+        _convert_others(atoms, raw.others, actual)
     keys.format, keys.remarks = name, raw.remarks
     return result, keys
 
@@ -165,7 +167,7 @@ def attach_labels(
         if units.converted:
             scale_structure(copy, units)
             _drop_labels(copy, [key for key in wanted.values() if key])
-            _convert_noise(copy, units)
+            _convert_others(copy, _NOISE_KEYS, units)
         copy.calc = SinglePointCalculator(copy, **labels)
         result.append(copy)
     for kind, key in wanted.items():
@@ -204,8 +206,8 @@ def _drop_labels(atoms: Atoms, named: Sequence[str]) -> None:
         atoms.arrays.pop(key, None)
 
 
-def _convert_noise(atoms: Atoms, units: Units) -> None:
-    for key, kind in _NOISE_KEYS.items():
+def _convert_others(atoms: Atoms, kinds: Mapping[str, str], units: Units) -> None:
+    for key, kind in kinds.items():
         for place in (atoms.info, atoms.arrays):
             if key in place:
                 place[key] = np.asarray(place[key], dtype=float) * units.factor(kind)

@@ -100,6 +100,8 @@ def test_ani1x(ethanol, tmp_path):
     assert "ccsd(t)_cbs.energy" in keys.remarks[0]
     assert_allclose(energies(frames), e * units.Hartree, **EXACT)
     assert_allclose(forces(frames), f.astype("float32").astype(float) * units.Hartree, **EXACT)  # Hartree/Å
+    assert_allclose(frames[2].info["ccsd(t)_cbs.energy"], high[2] * units.Hartree, **EXACT)
+    assert "ccsd(t)_cbs.energy" not in frames[0].info
     named, keys = read_frames(tmp_path / "ani1x.h5", energy="ccsd(t)_cbs.energy")
     assert keys.found["energy"] == {"ccsd(t)_cbs.energy": 1}
     assert_allclose(named[2].get_potential_energy(), high[2] * units.Hartree, **EXACT)
@@ -156,6 +158,7 @@ def test_qm9(tmp_path):
     assert keys.format == "qm9"
     assert_allclose(energies(frames), [-40.47893 * units.Hartree] * 2, **EXACT)
     assert frames[0].positions[2, 2] == 2.765748e-4
+    assert_allclose(frames[0].info["zpve"], 0.044749 * units.Hartree, **EXACT)
     frames, _ = read_frames(folder / "dsgdb9nsd_000001.xyz", energy="U0_minus_zpve")
     assert_allclose(energies(frames), (-40.47893 - 0.044749) * units.Hartree, **EXACT)
     (folder / "cut.xyz").write_text(METHANE[:300])
@@ -433,3 +436,27 @@ def test_unknown_and_unsafe_formats(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(ValueError, match="must be a DeePMD-kit data set, or hold files of QM9"):
         read_frames(tmp_path / "folder")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.npz", b"PK\x03\x04 not a zip"),
+        ("a.npz", b"nonsense"),
+        ("a.h5", b"\x89HDF\r\n\x1a\n" + b"\0" * 100),
+        ("a.cfg", b"BEGIN_CFG\n Size\n x\nEND_CFG\n"),
+        ("a.cfg", b"BEGIN_CFG\n\xff\xfe\nEND_CFG\n"),
+        ("input.data", b"begin\natom 1 2\nend\n"),
+        ("a.json", b'{"structure": ' * 2000),
+        ("a.json", b'# c\n{"Dataset": []}'),
+        ("a.json", b'{"structure": {"lattice": {}, "sites": [{"species": []}]}}'),
+        ("a.xyz", METHANE.replace("-40.47893", "nonsense").encode()),
+        ("a.out", b" CP2K| version string: 2023\n"),
+        ("a-pos-1.xyz", b"2\n i =  0, time = 0.0, E = -1.0\nH 0 0\n"),
+    ],
+)
+def test_damaged_files_are_one_sentence(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises((ValueError, OSError), match=str(path).replace(".", "\\.") if not name.endswith(".h5") else "(?s).*"):
+        read_frames(path, species=["H"])

@@ -96,9 +96,9 @@ def read_raw(path: Path, name: str | None, species: Sequence[str] | None) -> tup
     if name in FORMATS:
         try:
             return FORMATS[name].read(path, species), name
-        except (InvalidLabelError, OSError):
+        except (ImportError, InvalidLabelError, OSError):
             raise
-        except (ValueError, KeyError, IndexError, TypeError) as error:
+        except Exception as error:  # a damaged file makes any reader raise whatever it meets
             complete = isinstance(error, ValueError) and str(path) in str(error)
             text = str(error) if complete else f"{path} must be {FORMATS[name].title}; {type(error).__name__}: {error}."
             raise ValueError(text) from error
@@ -122,6 +122,7 @@ def _folder(path: Path, species: Sequence[str] | None) -> tuple[RawFrames, str]:
             f"{path} must be a DeePMD-kit data set, or hold files of QM9 (.xyz) or FitSNAP (.json); it holds none."
         )
     frames, units, remarks = [], set(), []
+    others: dict[str, str] = {}
     for file in files:
         name = format_of(file)
         if name not in ("qm9", "fitsnap"):
@@ -131,7 +132,8 @@ def _folder(path: Path, species: Sequence[str] | None) -> tuple[RawFrames, str]:
         raw, _ = read_raw(file, name, species)
         frames += raw.frames
         units.add(raw.units)
+        others |= raw.others
         remarks += [text for text in raw.remarks if text not in remarks]
     if len(units) > 1:
         raise ValueError(f"All files of {path} must have the same units; got {' and '.join(sorted(map(str, units)))}.")
-    return RawFrames(frames, units.pop() if units else Units(), remarks), name
+    return RawFrames(frames, units.pop() if units else Units(), remarks, others), name

@@ -35,7 +35,8 @@ def _read(path: Path, species: Sequence[str] | None) -> RawFrames:
             "DeePMD-kit's HDF5 is --format dpdata:deepmd/hdf5."
         )
     remarks = [f"energies and forces are those of wb97x_dz; also there, to be named as key: {', '.join(sorted(levels))}"]
-    return RawFrames(frames, Units("Hartree", "Å"), remarks if levels else [])
+    others = {key: "forces" if key.endswith("forces") else "energy" for key in levels}
+    return RawFrames(frames, Units("Hartree", "Å"), remarks if levels else [], others)
 
 
 def _molecules(group: Any, h5py: Any) -> Iterator[Any]:

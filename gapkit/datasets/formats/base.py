@@ -29,11 +29,14 @@ class RawFrames:
         Of these numbers: what the file says, or else what its format says.
     remarks : list of str
         What a user should hear: choices that the reader made, and labels that it did not take.
+    others : dict of str to str
+        Further labels in ``info`` or ``arrays`` that have these units, and their kind: "energy" or "forces".
     """
 
     frames: list[Atoms]
     units: Units = field(default_factory=Units)
     remarks: list[str] = field(default_factory=list)
+    others: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

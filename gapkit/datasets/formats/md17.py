@@ -23,7 +23,7 @@ _KEYS = {
 
 
 def _read(path: Path, species: Sequence[str] | None) -> RawFrames:
-    with np.load(path, allow_pickle=False) as archive:  # a pickle could run code
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:  # a pickle could run code
         numbers, positions, energies, forces = (_array(archive, kind, path) for kind in _KEYS)
         units = Units(_text(archive, "e_unit") or "kcal/mol", _text(archive, "r_unit") or "Å")
         lattice = np.asarray(archive["lattice"], dtype=float).T if "lattice" in archive else None  # its columns are vectors

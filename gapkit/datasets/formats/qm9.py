@@ -32,7 +32,7 @@ def _read(path: Path, species: Sequence[str] | None) -> RawFrames:
             raise ValueError(f"Molecule {len(frames)} of {path} must be complete; the file ends within it.") from None
         start += int(lines[start]) + 5  # counts, properties, atoms, frequencies, SMILES, InChI
     remark = "energy is U0, which contains the zero-point energy; the potential energy is the key U0_minus_zpve"
-    return RawFrames(frames, Units("Hartree", "Å"), [remark])
+    return RawFrames(frames, Units("Hartree", "Å"), [remark], dict.fromkeys((*_KEPT, "U0_minus_zpve"), "energy"))
 
 
 def _molecule(lines: Sequence[str], where: str) -> Atoms:
