@@ -72,8 +72,8 @@ def split(
     fractions : sequence of float, default (0.8, 0.1, 0.1)
         Of training, validation, test or whatever the parts are; they sum to 1.
     by : str, optional
-        Key in ``info`` whose values are the groups, e.g. "config_type"; default: one of `GROUP_KEYS` if all frames have it,
-        else trajectories are found: runs of frames that are nearer to their neighbours in the file than to others.
+        Key in ``info`` whose values are the groups, e.g. "config_type"; default: one of `GROUP_KEYS` if all frames have it
+        and its groups are enough to fill the smallest part, else trajectories are found: runs of frames that are nearer to their neighbours in the file than to others.
     stratify : bool, default True
         Whether every configuration type is dealt out in these fractions by itself, as far as its groups allow.
     random_state : int, RandomState or None
@@ -116,7 +116,7 @@ def _groups(
     frames: Sequence[Atoms], by: str | None, types: Sequence[str], smallest: float
 ) -> tuple[list[list[int]], str, list[tuple[list[int], int]]]:
     """Groups, what they are, and trajectories that were cut, with the number of frames that are related."""
-    key = by or next((k for k in GROUP_KEYS if all(k in atoms.info for atoms in frames)), None)
+    key = by or next((k for k in GROUP_KEYS if _enough(frames, k, smallest)), None)
     if key is not None:
         named: dict[str, list[int]] = {}
         for k, atoms in enumerate(frames):
@@ -140,6 +140,11 @@ def _groups(
     how = f"{related} frames follow each other in time and stay together" if related else "no frames follow each other in time"
     how += f"; {len(cut)} long trajectories are cut into blocks" if cut else ""
     return groups, how, cut
+
+
+def _enough(frames: Sequence[Atoms], key: str, smallest: float) -> bool:
+    """Whether all frames have a key, and it has enough values to fill the smallest part."""
+    return all(key in atoms.info for atoms in frames) and len({str(a.info[key]) for a in frames}) * smallest >= 1.0 - 1e-9
 
 
 def _chains(frames: Sequence[Atoms], run: list[int]) -> list[tuple[list[int], int]]:

@@ -98,6 +98,15 @@ def test_named_groups():
     assert found.how == "frames of one trajectory"
 
 
+def test_too_few_named_groups_are_not_used_unasked():
+    frames = crystals(40, "a")
+    for k, atoms in enumerate(frames):
+        atoms.info["group"] = k // 20
+    assert [len(part) for part in split(frames, random_state=0).parts] == [32, 4, 4]
+    with pytest.raises(ValueError, match="2 groups"):
+        split(frames, by="group", random_state=0)
+
+
 def test_by_config_type_leaves_types_out():
     frames = crystals(20, "a") + crystals(20, "b", 1) + crystals(20, "c", 2) + crystals(20, "d", 3)
     found = split(frames, (0.5, 0.25, 0.25), by="config_type", stratify=False, random_state=0)
