@@ -73,7 +73,8 @@ def split(
         Of training, validation, test or whatever the parts are; they sum to 1.
     by : str, optional
         Key in ``info`` whose values are the groups, e.g. "config_type"; default: one of `GROUP_KEYS` if all frames have it
-        and its groups are enough to fill the smallest part, else trajectories are found: runs of frames that are nearer to their neighbours in the file than to others.
+        and its groups are enough to fill the smallest part, else trajectories are found: runs of frames that are nearer to
+        their neighbours in the file than to others.
     stratify : bool, default True
         Whether every configuration type is dealt out in these fractions by itself, as far as its groups allow.
     random_state : int, RandomState or None
