@@ -17,7 +17,7 @@ from ase.io import write
 from ase.io.trajectory import write_atoms
 from numpy.testing import assert_allclose
 
-from gapkit.datasets import read_frames
+from gapkit.datasets import check_units, read_frames
 from gapkit.exceptions import InvalidLabelError
 
 FILES = Path(__file__).parent / "files"
@@ -92,6 +92,14 @@ def test_cp2k_trajectory(tmp_path):
     assert_allclose(energies, np.array([-1.1248701740, -1.1248701741]) * units.Hartree, **EXACT)
     assert_allclose(frames[1].get_forces()[1], np.array([0, 0.1, 0.75]) * units.Hartree / units.Bohr, **EXACT)
     assert_allclose(frames[1].cell.lengths(), [5, 5, 6])
+
+
+def test_cp2k_dynamics():
+    """Ten steps of a run of CP2K 2023.1: energies change by the work of the forces, so that units, signs and order are right."""
+    frames, _ = read_frames(FILES / "cp2k-pos-1.xyz")
+    assert len(frames) == 10
+    assert_allclose(frames[0].get_potential_energy(), -1.1284765167 * units.Hartree, **EXACT)
+    assert_allclose(check_units(frames).ratio, 1.0, atol=0.01)  # the trapezoidal rule and SCF convergence
 
 
 def test_quantum_espresso():
