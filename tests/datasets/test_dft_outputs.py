@@ -95,7 +95,7 @@ def test_cp2k_trajectory(tmp_path):
 
 
 def test_cp2k_dynamics():
-    """Ten steps of a run of CP2K 2023.1: energies change by the work of the forces, so that units, signs and order are right."""
+    """Ten steps of CP2K 2023.1: energies change by the work of the forces, so units, signs and order are right."""
     frames, _ = read_frames(FILES / "cp2k-pos-1.xyz")
     assert len(frames) == 10
     assert_allclose(frames[0].get_potential_energy(), -1.1284765167 * units.Hartree, **EXACT)
