@@ -99,7 +99,12 @@ def print_ledger(frames: Sequence[Any], keys: LabelKeys, source: str) -> None:
     if own:
         left_out = sum(int((~y.used(kind)).sum()) for y in own for kind in KINDS)
         console.print(f"noise     {len(own)} frames have noise of their own or masks; {left_out} components are left out")
-    console.print("units     eV, eV/Å, eV/Å³ assumed (virials in eV become stress = -virial / volume)")
+    if keys.units.converted:
+        console.print(f"units     {keys.units} of {keys.format or 'the frames'}, converted to eV, eV/Å, eV/Å³")
+    else:
+        console.print("units     eV, eV/Å, eV/Å³ assumed (virials in eV become stress = -virial / volume)")
+    for text in keys.remarks:
+        console.print(f"note      {_escape(text)}", soft_wrap=True)
     if keys.found["stress"]:
         sign = stress_sign(frames)
         console.print(f"sign      stress is {sign}{' (does tension grow with volume?)' if sign == 'not testable' else ''}")

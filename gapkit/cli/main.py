@@ -8,6 +8,7 @@ import typer
 
 from .. import __version__
 from .console import STATE
+from .convert import convert
 from .demo import demo
 from .doctor import doctor
 from .estimate import estimate
@@ -19,6 +20,7 @@ from .learn import learn
 from .md import md
 from .select import select
 from .show import show
+from .split import split
 
 __all__ = ["app"]
 
@@ -47,6 +49,6 @@ def main(
     STATE.debug = debug
 
 
-for _command in (demo, init, estimate, fit, evaluate, show, md, select, export, doctor):
+for _command in (demo, init, estimate, fit, evaluate, show, md, select, convert, split, export, doctor):
     app.command()(_command)
 app.add_typer(learn, name="learn")

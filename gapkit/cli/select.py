@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from ase import Atoms
-from ase.io import write
 
 from ..active_learning import METHODS, Selection, pick
-from ..datasets import read_frames
+from ..datasets import read_frames, write_frames
 from ..model import load
 from .console import console, guarded, print_table
 
@@ -46,7 +44,7 @@ def select(
     if not as_json:
         fitted.set_params(verbose=1)
     found = pick(fitted, frames, n, method=method, d_min=d_min, random_state=seed)
-    _write(output, _with_reasons(frames, found))
+    write_frames(output, _with_reasons(frames, found))
     if as_json:
         print(json.dumps(_as_dict(found, len(frames)), indent=1))
         return
@@ -84,17 +82,3 @@ def _as_dict(found: Selection, n_frames: int) -> dict[str, object]:
         "excluded": [{"frame": k, "reason": why} for k, why in found.excluded.items()],
         "twins": [{"frame": k, "of": other} for k, other in found.twins.items()],
     }
-
-
-def _write(path: Path, frames: list[Atoms]) -> None:
-    """Write the whole file or none."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(temporary, "w") as file:
-            if frames:  # ASE refuses to write none
-                write(file, frames, format="extxyz")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

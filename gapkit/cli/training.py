@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from ase import Atoms
@@ -60,7 +60,8 @@ def read_training(
     model : GAPRegressor
     """
     given = read_config(config) if config else {}
-    keys = {**label_keys(override(given, settings or [])), **{kind: key for kind, key in named_keys.items() if key}}
+    keys: dict[str, Any] = label_keys(override(given, settings or []))
+    keys.update({kind: key for kind, key in named_keys.items() if key})
     frames, found = read_frames(train, **keys)
     if not has_terms(given):
         given = {**config_of(GAPRegressor(random_state=0).explicit(frames)), **given}

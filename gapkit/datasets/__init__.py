@@ -1,6 +1,26 @@
-"""Data: readers that say what they read, and the small real set that ships with gapkit."""
+"""Data: readers that say what they read, units, splits, and the small real set that ships with gapkit."""
 
-from .read import LABEL_KEYS, LabelKeys, attach_labels, read_frames
+from .formats import FORMATS
+from .read import LABEL_KEYS, LabelKeys, attach_labels, read_frames, without_labels
 from .silicon import load_silicon
+from .split import Split, split
+from .unit_guess import UnitGuess, check_units, guess_units
+from .units import Units
+from .write import write_frames
 
-__all__ = ["LABEL_KEYS", "LabelKeys", "attach_labels", "load_silicon", "read_frames"]
+__all__ = [
+    "FORMATS",
+    "LABEL_KEYS",
+    "LabelKeys",
+    "Split",
+    "UnitGuess",
+    "Units",
+    "attach_labels",
+    "check_units",
+    "guess_units",
+    "load_silicon",
+    "read_frames",
+    "split",
+    "without_labels",
+    "write_frames",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import read
 from numpy.typing import NDArray
 
 from ..exceptions import InvalidLabelError
 from ..gp.observations import voigt
+from .formats import UNITLESS, read_raw
+from .units import Units, scale_structure, units_of
 
 __all__ = ["LABEL_KEYS", "LabelKeys", "attach_labels", "read_frames"]
 
@@ -36,6 +37,16 @@ LABEL_KEYS: dict[str, tuple[str, ...]] = {
 }
 """Keys that are looked for, per kind of label; virials (eV) become stress = -virial / volume."""
 
+_NOISE_KEYS = {
+    "energy_sigma": "energy",
+    "force_sigma": "forces",
+    "force_atom_sigma": "forces",
+    "force_component_sigma": "forces",
+    "stress_sigma": "stress",
+    "virial_sigma": "energy",
+    "virial_component_sigma": "energy",
+}
+
 
 @dataclass
 class LabelKeys:
@@ -45,9 +56,18 @@ class LabelKeys:
     ----------
     found : dict of str to dict of str to int
         Kind -> key -> number of frames.
+    units : Units
+        Of the file; labels were converted from them to eV and Å.
+    format : str
+        Of the file; "" if there was none.
+    remarks : list of str
+        Choices of the reader that a user should hear of.
     """
 
     found: dict[str, dict[str, int]] = field(default_factory=lambda: {kind: {} for kind in LABEL_KEYS})
+    units: Units = field(default_factory=Units)
+    format: str = ""
+    remarks: list[str] = field(default_factory=list)
 
     def count(self, kind: str, keys: Sequence[str]) -> None:
         """Note the keys that one frame has for a kind of label."""
@@ -61,15 +81,25 @@ def read_frames(
     energy: str | None = None,
     forces: str | None = None,
     stress: str | None = None,
+    format: str | None = None,
+    units: Mapping[str, str] | Units | None = None,
+    species: Sequence[str] | None = None,
 ) -> tuple[list[Atoms], LabelKeys]:
-    """Read all frames of a file with `ase.io.read` and attach their labels.
+    """Read all frames of a file or folder, find their labels and convert them to eV and Å.
 
     Parameters
     ----------
     path : str or Path
-        Any file that ASE reads.
+        Any file that ASE reads, or one of `gapkit.datasets.FORMATS`: MD17/rMD17/sGDML npz, ANI HDF5, QM9 xyz, DeePMD-kit
+        folders, RuNNer/n2p2 input.data, MTP cfg, FitSNAP and pymatgen JSON, CP2K output and trajectories.
     energy, forces, stress : str, optional
         Key of the label in ``info`` or ``arrays``; default: every usual key (`LABEL_KEYS`), which must agree.
+    format : str, optional
+        One of these formats, of ASE's, or ``dpdata:NAME``; default: recognised by content, then by name.
+    units : mapping of str to str or Units, optional
+        Units of the file where they are not the usual ones of its format: keys energy, length, forces, stress of `Units`.
+    species : sequence of str, optional
+        Elements of the types 0, 1, ... in formats that number them (MTP; DeePMD-kit without a type map).
 
     Returns
     -------
@@ -83,25 +113,30 @@ def read_frames(
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is empty or ASE cannot read it.
+        If the file is empty, not recognised or damaged, or units are given for a format that has its own.
+    ImportError
+        If the format needs a package of the extra ``io``.
     InvalidLabelError
         If keys contradict each other, a named key is missing, or a label is empty or has the wrong shape.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"There is no file {path}.")
-    if path.stat().st_size == 0:
+    if path.is_file() and path.stat().st_size == 0:
         raise ValueError(f"{path} must hold structures; got an empty file.")
-    try:
-        frames = read(path, ":")
-    except Exception as error:  # ASE's readers raise whatever they meet
-        raise ValueError(
-            f"{path} must be a complete file in a format that ASE reads; {type(error).__name__}: {error}. "
-            "Is it truncated, or does its name end unlike its format?"
-        ) from error
-    if not frames:
+    raw, name = read_raw(path, format, species)
+    if not raw.frames:
         raise ValueError(f"{path} must hold at least one structure; got none.")
-    return attach_labels(frames, energy=energy, forces=forces, stress=stress, source=str(path))
+    if units and name not in UNITLESS:
+        raise ValueError(
+            f"`units` must not be given for {path}: it is {name}, whose reader converts to eV and Å; got {units!r}."
+        )
+    actual = units_of(units, raw.units)
+    result, keys = attach_labels(raw.frames, energy=energy, forces=forces, stress=stress, source=str(path), units=actual)
+    for atoms in result:
+        _convert_others(atoms, raw.others, actual)
+    keys.format, keys.remarks = name, raw.remarks
+    return result, keys
 
 
 def attach_labels(
@@ -111,18 +146,28 @@ def attach_labels(
     forces: str | None = None,
     stress: str | None = None,
     source: str = "the frames",
+    units: Units | None = None,
 ) -> tuple[list[Atoms], LabelKeys]:
-    """Return copies of the frames whose labels are in ``atoms.calc.results`` under ASE's names; see `read_frames`."""
+    """Return copies of the frames whose labels are in ``atoms.calc.results`` under ASE's names; see `read_frames`.
+
+    ``units`` are those of the frames, default eV and Å.  If they are others, the copies are in eV and Å, and do not keep the
+    labels under their old keys, where they would contradict.
+    """
     wanted = {"energy": energy, "forces": forces, "stress": stress}
-    keys, result = LabelKeys(), []
+    units = units or Units()
+    keys, result = LabelKeys(units=units), []
     for k, atoms in enumerate(frames):
         labels: dict[str, Any] = {}
         for kind, key in wanted.items():
-            candidates = _candidates(atoms, kind, LABEL_KEYS[kind] if key is None else (key,), f"frame {k} of {source}")
+            candidates = _candidates(atoms, kind, LABEL_KEYS[kind] if key is None else (key,), f"frame {k} of {source}", units)
             keys.count(kind, list(candidates))
             if candidates:
                 labels[kind] = _agreed(candidates, kind, f"frame {k} of {source}")
         copy = atoms.copy()
+        if units.converted:
+            scale_structure(copy, units)
+            _drop_labels(copy, [key for key in wanted.values() if key])
+            _convert_others(copy, _NOISE_KEYS, units)
         copy.calc = SinglePointCalculator(copy, **labels)
         result.append(copy)
     for kind, key in wanted.items():
@@ -131,7 +176,7 @@ def attach_labels(
     return result, keys
 
 
-def _candidates(atoms: Atoms, kind: str, keys: Sequence[str], where: str) -> dict[str, NDArray[np.float64]]:
+def _candidates(atoms: Atoms, kind: str, keys: Sequence[str], where: str, units: Units) -> dict[str, NDArray[np.float64]]:
     """Values under all keys that this frame has, converted to the label they stand for."""
     results = atoms.calc.results if isinstance(atoms.calc, Calculator) else {}
     found: dict[str, NDArray[np.float64]] = {}
@@ -139,34 +184,60 @@ def _candidates(atoms: Atoms, kind: str, keys: Sequence[str], where: str) -> dic
         places = (results, atoms.info) if kind == "energy" else (results, atoms.info, atoms.arrays)
         for place in places:
             if place.get(key) is not None:
-                found[key] = _convert(place[key], kind, key, atoms, where)
+                found[key] = _convert(place[key], kind, key, atoms, where, units)
                 break
     return found
 
 
-def _convert(value: Any, kind: str, key: str, atoms: Atoms, where: str) -> NDArray[np.float64]:
+def without_labels(frames: Sequence[Atoms], keys: LabelKeys) -> list[Atoms]:
+    """Copies that keep labels in ``atoms.calc.results`` only, so that a file written of them says each once."""
+    result = []
+    for atoms in frames:
+        copy = atoms.copy()
+        copy.calc = atoms.calc
+        _drop_labels(copy, [key for found in keys.found.values() for key in found])
+        result.append(copy)
+    return result
+
+
+def _drop_labels(atoms: Atoms, named: Sequence[str]) -> None:
+    for key in {*named, *(key for keys in LABEL_KEYS.values() for key in keys)}:
+        atoms.info.pop(key, None)
+        atoms.arrays.pop(key, None)
+
+
+def _convert_others(atoms: Atoms, kinds: Mapping[str, str], units: Units) -> None:
+    for key, kind in kinds.items():
+        for place in (atoms.info, atoms.arrays):
+            if key in place:
+                place[key] = np.asarray(place[key], dtype=float) * units.factor(kind)
+
+
+def _convert(value: Any, kind: str, key: str, atoms: Atoms, where: str, units: Units) -> NDArray[np.float64]:
     try:
         array = np.asarray(value, dtype=float)
     except (TypeError, ValueError):
         raise InvalidLabelError(f"`{key}` must be numbers; got {value!r} in {where}. Correct or remove it.") from None
     if array.size == 0:
         raise InvalidLabelError(f"`{key}` must not be empty; it is in {where}. Remove the key or fill it.")
+    factor = units.factor(kind)
     if kind == "energy":
         if array.size != 1:
             raise InvalidLabelError(f"`{key}` must be one total energy; got shape {array.shape} in {where}.")
-        return array.reshape(())
-    if kind == "forces":
+        array = array.reshape(())
+    elif kind == "forces":
         if array.shape != (len(atoms), 3):
             raise InvalidLabelError(f"`{key}` must have shape {(len(atoms), 3)}; got {array.shape} in {where}.")
-        return array
-    if array.size not in (6, 9):
-        raise InvalidLabelError(f"`{key}` must have 6 (Voigt) or 9 numbers; got {array.size} in {where}.")
-    array = voigt(array.reshape(3, 3)) if array.size == 9 else array.reshape(6)
-    if "virial" in key:
-        if atoms.cell.rank < 3:
-            raise InvalidLabelError(f"`{key}` needs a cell to become a stress; there is none in {where}. Remove the key.")
-        array = -array / atoms.get_volume()
-    return array
+    else:
+        if array.size not in (6, 9):
+            raise InvalidLabelError(f"`{key}` must have 6 (Voigt) or 9 numbers; got {array.size} in {where}.")
+        array = voigt(array.reshape(3, 3)) if array.size == 9 else array.reshape(6)
+        if "virial" in key:
+            if atoms.cell.rank < 3:
+                raise InvalidLabelError(f"`{key}` needs a cell to become a stress; there is none in {where}. Remove the key.")
+            factor = -units.factor("energy") / (atoms.get_volume() * units.factor("length") ** 3)
+    converted: NDArray[np.float64] = array if factor == 1.0 else array * factor
+    return converted
 
 
 def _agreed(candidates: dict[str, NDArray[np.float64]], kind: str, where: str) -> Any:
@@ -180,6 +251,7 @@ def _agreed(candidates: dict[str, NDArray[np.float64]], kind: str, where: str) -
                 f"Two {kind} labels contradict each other in {where}: {first_key} = {float(first[index]):.8g} and {key} = "
                 f"{float(value[index]):.8g}{f' (element {index})' if index else ''}. Say which one is meant: "
                 f"read_frames(..., {kind}={first_key!r}), or on the command line --{kind}-key {first_key}."
+                + (" Forces are derivatives of free_energy." if kind == "energy" and "free_energy" in candidates else "")
             )
     return float(first) if kind == "energy" else first
 
