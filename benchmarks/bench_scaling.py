@@ -1,0 +1,229 @@
+"""How time and memory grow with atoms, sparse points, species, threads and the number of structures; shares of dgemm's peak.
+
+Silicon with n_max 8, l_max 6, r_cut 5 and 1000 sparse points (zeta 4) unless said; energy, forces and stress through the public
+`GAPCalculator` and `evaluate`.  The models are fitted to energies that are nearly constant: what their weights are does not
+matter here, and atoms fly freely.
+
+    python benchmarks/bench_scaling.py            about 10 minutes
+    python benchmarks/bench_scaling.py --small    without the largest models and cells
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+from common import median_time, one_thread, peak_gb, report
+
+if __name__ == "__main__" and "--threads" not in sys.argv:
+    one_thread()
+warnings.simplefilter("ignore")
+
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from gapkit import SOAP, DotProduct, GAPCalculator, GAPRegressor, Noise, Term
+
+R_CUT, N_MAX, L_MAX = 5.0, 8, 6
+PAIRS_FLOPS = 6 * N_MAX * (L_MAX + 1) ** 2 + 21 * N_MAX * (L_MAX + 1) + 26 * (L_MAX + 1) ** 2  # reference/descriptors.md 7
+
+
+def rattled(atoms: Atoms, seed: int) -> Atoms:
+    atoms = atoms.copy()
+    atoms.positions += np.random.default_rng(seed).normal(0.0, 0.05, atoms.positions.shape)
+    return atoms
+
+
+def silicon(n: int, seed: int = 0) -> Atoms:
+    return rattled(bulk("Si", a=5.431, cubic=True).repeat(n), seed)
+
+
+def alloy(n_species: int, seed: int) -> Atoms:
+    atoms = bulk("Cu", cubic=True).repeat(5)
+    atoms.numbers = np.random.default_rng(seed).permutation(np.arange(len(atoms)) % n_species) + 21
+    return rattled(atoms, seed)
+
+
+def fitted(frames: list[Atoms], n_sparse: int, zeta: int = 4, **soap: object) -> GAPRegressor:
+    """A model with that many sparse points, fitted to energies."""
+    labelled = []
+    for k, atoms in enumerate(frames):
+        copy = atoms.copy()
+        copy.calc = SinglePointCalculator(copy, energy=-3.0 * len(atoms) + 1e-6 * np.sin(k))
+        labelled.append(copy)
+    term = Term(SOAP(R_CUT, N_MAX, L_MAX, 0.5, **soap), DotProduct(zeta), n_sparse=n_sparse, selection="random")
+    return GAPRegressor([term], noise=Noise(1e-3, 0.05, 5e-3), random_state=0).fit(labelled)
+
+
+def of_silicon(n_sparse: int, zeta: int = 4) -> GAPRegressor:
+    return fitted([silicon(2, k) for k in range(1 + n_sparse // 60)], n_sparse, zeta)
+
+
+def step(model: GAPRegressor, atoms: Atoms):
+    """A function that does what a step of molecular dynamics needs, atoms moved a little."""
+    atoms = atoms.copy()
+    atoms.calc = GAPCalculator(model)
+    start, moves = atoms.positions.copy(), np.random.default_rng(0).normal(0.0, 1e-3, (2, *atoms.positions.shape))
+    state = [0]
+
+    def run() -> None:
+        state[0] += 1
+        atoms.positions = start + moves[state[0] % 2]
+        atoms.get_forces()
+        atoms.get_potential_energy()
+        atoms.get_stress()
+
+    run()
+    return run
+
+
+def dgemm_rate() -> float:
+    """Flop/s of a large product."""
+    a = np.random.default_rng(0).standard_normal((2000, 2000))
+    a @ a
+    return 2 * 2000**3 / median_time({"dgemm": lambda: a @ a})["dgemm"]
+
+
+def per_atom(functions: dict[object, tuple[object, int]], repeats: int = 5) -> dict[object, float]:
+    """Median µs per atom of each function of so many atoms."""
+    times = median_time({name: function for name, (function, _) in functions.items()}, repeats)
+    return {name: 1e6 * times[name] / n for name, (_, n) in functions.items()}
+
+
+def atoms_rows(small: bool) -> list[list[object]]:
+    model, rows = of_silicon(1000), []
+    for n in (2, 4, 8, 16, 23)[: 3 if small else 5]:
+        atoms, before = silicon(n), peak_gb()
+        times = per_atom({"": (step(model, atoms), len(atoms))}, 5 if n < 16 else 3)
+        rows.append([len(atoms), times[""], peak_gb() - before])
+    flat = [row[1] for row in rows]
+    print(f"largest over smallest time per atom: {max(flat) / min(flat):.2f}")
+    return rows
+
+
+def sparse_rows(small: bool) -> list[list[object]]:
+    atoms = silicon(4)
+    n_pairs = step(of_silicon(100), atoms) and _n_pairs(atoms)
+    rate, rows = dgemm_rate(), []
+    for n_sparse in (100, 300, 1000, 3000, 10000)[: 3 if small else 5]:
+        models = {zeta: of_silicon(n_sparse, zeta) for zeta in (4, 2)}
+        times = per_atom({zeta: (step(model, atoms), len(atoms)) for zeta, model in models.items()})
+        n_features = models[4].named_terms()[0][1].descriptor.fit([atoms]).n_features
+        flops = n_pairs * PAIRS_FLOPS + 3 * N_MAX**2 * (L_MAX + 1) ** 2 + 4 * n_sparse * n_features
+        rows.append([n_sparse, times[4], flops / times[4] / 1e3, 100 * flops / times[4] * 1e6 / rate, times[2]])
+    print(f"dgemm: {rate / 1e9:.1f} Gflop/s")
+    return rows
+
+
+def _n_pairs(atoms: Atoms) -> float:
+    from gapkit.neighbors import NeighborList
+
+    return len(NeighborList.from_atoms([atoms], R_CUT).centers) / len(atoms)
+
+
+def species_rows(small: bool) -> list[list[object]]:
+    mixed = {"mode": "mixed", "channels": 16}
+    steps = {}
+    for n_species in (1, 2, 4, 10)[: 2 if small else 4]:
+        frames = [alloy(n_species, k) for k in range(5)]
+        steps[n_species] = (step(fitted(frames, 2000, compression=None if n_species == 1 else mixed), frames[0]), 500)
+    times = per_atom(steps)
+    return [[n, times[n], times[n] / times[1]] for n in times]
+
+
+def batch_rows() -> list[list[object]]:
+    model = of_silicon(1000)
+    one, many = silicon(8), [silicon(1, k) for k in range(512)]
+    functions = {
+        "one cell of 4096 atoms": (lambda: model.evaluate([one]), 4096),
+        "512 cells of 8 atoms in one call": (lambda: model.evaluate(many), 4096),
+        "one cell, standard deviations of local energies": (
+            lambda: model.evaluate([one], uncertainty="exact", std=("energies",)),
+            4096,
+        ),
+    }
+    for function, _ in functions.values():
+        function()
+    times = per_atom(functions)
+    return [[name, t, t / times["one cell of 4096 atoms"]] for name, t in times.items()]
+
+
+def dynamics_rows() -> list[list[object]]:
+    """A step of ASE's velocity Verlet beside the evaluation that is in it."""
+    from ase import units
+    from ase.md.verlet import VelocityVerlet
+
+    model, rows = of_silicon(1000), []
+    for n in (2, 4):
+        atoms = silicon(n)
+        atoms.calc = calculator = GAPCalculator(model)
+        inside = [0.0]
+        calculate = calculator.calculate
+
+        def timed(*a, _calculate=calculate, _inside=inside, **k):
+            start = time.perf_counter()
+            _calculate(*a, **k)
+            _inside[0] += time.perf_counter() - start
+
+        calculator.calculate = timed
+        dynamics = VelocityVerlet(atoms, 1.0 * units.fs)
+        dynamics.run(20)
+        inside[0], start = 0.0, time.perf_counter()
+        dynamics.run(100)
+        total = time.perf_counter() - start
+        rows.append([len(atoms), 10.0 * total, 100.0 * (total - inside[0]) / total])
+    return rows
+
+
+def time_on_threads() -> None:
+    """In a process of its own: seconds of a step of 512 atoms."""
+    print(json.dumps(median_time({"step": step(of_silicon(1000), silicon(4))}, 21)["step"]))
+
+
+def threads_rows() -> list[list[object]]:
+    import os
+
+    times: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(3):
+        for n in times:
+            names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+            environment = os.environ | {name: str(n) for name in names}
+            command = [sys.executable, __file__, "--threads"]
+            result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+            times[n].append(float(result.stdout.splitlines()[-1]))
+    medians = {n: sorted(t)[1] for n, t in times.items()}
+    return [[n, 1e6 * t / 512, medians[1] / t] for n, t in medians.items()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", action="store_true", help="without the largest models and cells")
+    parser.add_argument("--threads", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.threads:
+        return time_on_threads()
+    tables = {
+        "atoms": (("atoms", "µs/atom", "GB more"), lambda: atoms_rows(options.small)),
+        "sparse": (
+            ("sparse points", "µs/atom, zeta 4", "Gflop/s", "% of dgemm", "µs/atom, zeta 2"),
+            lambda: sparse_rows(options.small),
+        ),
+        "species": (("species, 2000 sparse points", "µs/atom", "over one species"), lambda: species_rows(options.small)),
+        "batch": (("evaluate", "µs/atom", "over one cell"), batch_rows),
+        "dynamics": (("atoms", "ms per step", "% outside the calculator"), dynamics_rows),
+        "threads": (("threads, 512 atoms", "µs/atom", "times faster"), threads_rows),
+    }
+    for name, (header, rows) in tables.items():
+        report(f"scaling_{name}", header, rows())
+        print(flush=True)
+    return None
+
+
+if __name__ == "__main__":
+    main()
