@@ -10,7 +10,7 @@ demo: $(VENV)/demo.stamp
 
 # installs the test extra and runs the suite
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .

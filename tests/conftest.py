@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from ase import Atoms
@@ -13,6 +14,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from hypothesis import settings
+from threadpoolctl import threadpool_limits
 
 settings.register_profile("default", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("default")
@@ -66,6 +68,33 @@ def alloy() -> list[Atoms]:
         atoms.info["config_type"] = "slab" if not atoms.pbc[2] else "bulk"
         atoms.info["number"] = k
     return frames
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread_beside_others():
+    """Workers of pytest-xdist fill the cores; loops on several threads would only wait for each other."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        yield
+        return
+    numba.set_num_threads(1)
+    with threadpool_limits(1):
+        yield
+
+
+@pytest.fixture
+def on_threads():
+    """Call a function on so many threads; None: all that there are."""
+
+    def call(n, function):
+        kept, n = numba.get_num_threads(), n or numba.config.NUMBA_NUM_THREADS
+        numba.set_num_threads(n)
+        try:
+            with threadpool_limits(n):
+                return function()
+        finally:
+            numba.set_num_threads(kept)
+
+    return call
 
 
 @pytest.fixture(scope="session", autouse=True)

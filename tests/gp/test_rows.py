@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from threadpoolctl import threadpool_limits
 
 from gapkit import RBF, SOAP, DotProduct
 from gapkit.gp import design
@@ -74,7 +72,7 @@ def test_targets_follow_the_rows(alloy):
     assert_allclose(y.stress[:, 0], np.concatenate([a.get_stress() for a in frames]))
 
 
-def test_rows_do_not_depend_on_blocks_chunks_or_threads(alloy, monkeypatch):
+def test_rows_do_not_depend_on_blocks_chunks_or_threads(alloy, monkeypatch, on_threads):
     terms = make_terms(alloy, KERNELS["with self slope"][0])
     whole = make_rows(terms, alloy)
     variants = {}
@@ -83,13 +81,8 @@ def test_rows_do_not_depend_on_blocks_chunks_or_threads(alloy, monkeypatch):
     monkeypatch.undo()
     parts = [make_rows(terms, [atoms]) for atoms in alloy]
     variants["chunks"] = design.Rows(*(np.concatenate([getattr(p, k) for p in parts]) for k in ("energy", "forces", "stress")))
-    kept = numba.get_num_threads()
-    try:
-        numba.set_num_threads(1)
-        with threadpool_limits(1):
-            variants["threads"] = make_rows(terms, alloy)
-    finally:
-        numba.set_num_threads(kept)
+    for n in (1, None):
+        variants[f"{n} threads"] = on_threads(n, lambda: make_rows(terms, alloy))
     for name, rows in variants.items():
         for kind in ("energy", "forces", "stress"):
             a, b = getattr(rows, kind), getattr(whole, kind)

@@ -425,20 +425,13 @@ def test_score_needs_energies(fitted, alloy):
         fitted.score([without(alloy[0], "energy"), alloy[1]])
 
 
-def test_fit_and_predictions_do_not_depend_on_threads(alloy, fitted):
-    import numba
-    from threadpoolctl import threadpool_limits
+def test_fit_and_predictions_do_not_depend_on_threads(alloy, fitted, on_threads):
+    def predicted():
+        return small_model().fit(alloy).evaluate(alloy, uncertainty="exact")
 
-    kept = numba.get_num_threads()
-    try:
-        numba.set_num_threads(1)
-        with threadpool_limits(1):
-            single = small_model().fit(alloy)
-            p = single.evaluate(alloy, uncertainty="exact")
-    finally:
-        numba.set_num_threads(kept)
+    single, several = on_threads(1, predicted), on_threads(None, predicted)
     tolerance = max(1e-10, 1e-15 * sum(np.abs(a).sum() for term in fitted.potential_.coefficients for a in term))
-    for one, many in zip(p, fitted.evaluate(alloy, uncertainty="exact"), strict=True):
+    for one, many in zip(single, several, strict=True):
         assert_allclose(one.energies, many.energies, rtol=0, atol=tolerance)
         assert_allclose(one.forces, many.forces, rtol=0, atol=tolerance)
         assert_allclose(one.energies_std, many.energies_std, rtol=1e-6)
