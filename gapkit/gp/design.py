@@ -42,7 +42,7 @@ class Rows:
     energy : ndarray of shape (n_energies, n_sparse)
         Per total energy, divided by √N.
     forces : ndarray of shape (n_force_components, n_sparse)
-        Atom by atom, x y z.
+        Atom by atom, x y z; only `Labels.force_atoms`.
     stress : ndarray of shape (n_stress_components, n_sparse)
         Structure by structure, Voigt order.
     """
@@ -77,7 +77,7 @@ def targets(neighbors: NeighborList, labels: Sequence[Labels]) -> Rows:
     """The labels in the order of the rows, each as a column vector (energies divided by √N)."""
     sizes = np.diff(neighbors.first_atom)
     energy = [y.energy / np.sqrt(n) for y, n in zip(labels, sizes, strict=True) if y.energy is not None]
-    forces = [y.forces.ravel() for y in labels if y.forces is not None]
+    forces = [y.forces[y.force_atoms()].ravel() for y in labels if y.forces is not None]
     stress = [y.stress for y in labels if y.stress is not None]
     return Rows(
         np.array(energy).reshape(-1, 1),
@@ -95,7 +95,7 @@ def own_noise(neighbors: NeighborList, labels: Sequence[Labels]) -> Rows:
         if y.energy is not None
     ]
     forces = [
-        np.full(y.forces.size, np.nan) if y.forces_sigma is None else y.forces_sigma.ravel()
+        np.full(y.forces.size, np.nan) if y.forces_sigma is None else y.forces_sigma[y.force_atoms()].ravel()
         for y in labels
         if y.forces is not None
     ]
@@ -138,16 +138,14 @@ class RowAssembly:
     def __init__(self, terms: Sequence[SparseTerm], neighbors: NeighborList, labels: Sequence[Labels]) -> None:
         self.terms, self.neighbors = terms, neighbors
         n_sparse = sum(term.n_points for term in terms)
-        sizes = np.diff(neighbors.first_atom)
         self._energy_row = _row_numbers([y.energy is not None for y in labels], 1)
         self._stress_row = _row_numbers([y.stress is not None for y in labels], 6)
         self._force_row = np.full(neighbors.n_atoms, -1)
         next_row = 0
-        for t, y in enumerate(labels):
-            if y.forces is not None:
-                atoms = slice(neighbors.first_atom[t], neighbors.first_atom[t + 1])
-                self._force_row[atoms] = next_row + 3 * np.arange(sizes[t])
-                next_row += 3 * int(sizes[t])
+        for start, y in zip(neighbors.first_atom[:-1], labels, strict=True):
+            atoms = start + y.force_atoms()
+            self._force_row[atoms] = next_row + 3 * np.arange(len(atoms))
+            next_row += 3 * len(atoms)
         self._rows = Rows(
             np.zeros((int((self._energy_row >= 0).sum()), n_sparse)),
             np.zeros((next_row, n_sparse)),
@@ -174,7 +172,8 @@ class RowAssembly:
             else:
                 kernel = value, _, _ = term.kernel.value_and_slopes(x, points)
                 n_sums = 9 if len(rows.stress) else 3
-                parts = _Slopes.of(term, group, features, members, x, points, weights[members], kernel, n_sums)
+                has_row = self._force_row >= 0
+                parts = _Slopes.of(term, group, features, members, x, points, weights[members], kernel, n_sums, has_row)
                 parts.add_to(rows, columns.start, neighbors, (self._force_row, self._stress_row))
             energy_of = self._energy_row[neighbors.structure[features.owners[members, 0]]]
             _add_energies(energy_of, value * weights[members], rows.energy[:, columns])
@@ -218,10 +217,12 @@ class _Slopes:
         weight: Array,
         kernel: tuple[Array, Array, Array | None],
         n_sums: int,
+        has_row: NDArray[np.bool_],
     ) -> _Slopes:
         """Chain rule for some environments of a group: d(w k) = w (A J s + B J x) + k dw.
 
-        ``n_sums``: how many of the sums of `centre_and_strain` matter: 3 without stress, else 9.
+        ``n_sums``: how many of the sums of `centre_and_strain` matter: 3 without stress, else 9;
+        ``has_row``: whether the forces on each atom do.
         """
         value, slope, self_slope = kernel
         jacobian, gradient, index, first = features.jacobian, features.weight_gradient, features.pairs, features.first
@@ -247,6 +248,10 @@ class _Slopes:
         sum_vectors = np.empty((len(coefficients), len(members), 9, 1))
         for vector, target in zip(pair_vectors, sum_vectors, strict=True):
             row_ops().centre_and_strain(first, vectors, np.ascontiguousarray(vector[:, :, None]), target)
+        matters = has_row[features.neighbors.neighbors[index]]
+        if not matters.all():  # products with the sparse points are most of the work of a fit
+            first = np.concatenate([[0], np.cumsum(matters)])[first]
+            jacobian, index, pair_vectors = jacobian[matters], index[matters], [v[matters] for v in pair_vectors]
         return cls(
             features.owners[members, 0],
             first,
@@ -255,7 +260,7 @@ class _Slopes:
             (jacobian.reshape(-1, n_features) @ inner.T).reshape(-1, 3, len(points)),
             (sums[:, :n_sums].reshape(-1, n_features) @ inner.T).reshape(-1, n_sums, len(points)),
             np.array(coefficients).reshape(len(coefficients), *slope.shape),
-            np.array(pair_vectors).reshape(len(coefficients), len(vectors), 3),
+            np.array(pair_vectors).reshape(len(coefficients), len(index), 3),
             sum_vectors[:, :, :, 0],
         )
 
