@@ -30,7 +30,8 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-_BLOCK_BYTES = 48 * 2**20  # size of the largest temporary of a block (Jacobian, or its product with the sparse points)
+_BLOCK_BYTES = 48 * 2**20  # of the Jacobian of a block: enough environments for many threads
+_PRODUCT_BYTES = 12 * 2**20  # of its product with the sparse points, part by part: it stays in the cache until it is added
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,9 @@ class Rows:
     stress: Array
 
 
-def blocks_of_centers(entries_until: NDArray[np.int64], bytes_per_entry: int, max_atoms: int | None = None) -> Iterator[slice]:
+def blocks_of_centers(
+    entries_until: NDArray[np.int64], bytes_per_entry: int, max_atoms: int | None = None, *, block_bytes: int | None = None
+) -> Iterator[slice]:
     """Contiguous ranges of atoms whose temporaries stay below a fixed size.
 
     Parameters
@@ -63,8 +66,10 @@ def blocks_of_centers(entries_until: NDArray[np.int64], bytes_per_entry: int, ma
         Size of the temporaries of one entry.
     max_atoms : int, optional
         Largest number of atoms in a range.
+    block_bytes : int, optional
+        The fixed size; default: that of a block of Jacobians.
     """
-    limit, n_atoms = max(1, _BLOCK_BYTES // bytes_per_entry), len(entries_until) - 1
+    limit, n_atoms = max(1, (block_bytes or _BLOCK_BYTES) // bytes_per_entry), len(entries_until) - 1
     start = 0
     while start < n_atoms:
         stop = int(np.searchsorted(entries_until, entries_until[start] + limit, side="right")) - 1
@@ -133,6 +138,10 @@ class RowAssembly:
     ----------
     derivatives : bool
         Whether any label needs the derivatives of the features.
+    has_row : ndarray of bool of shape (n_atoms,)
+        Whether the forces on an atom are labels.
+    has_stress : bool
+        Whether any structure has a stress.
     """
 
     def __init__(self, terms: Sequence[SparseTerm], neighbors: NeighborList, labels: Sequence[Labels]) -> None:
@@ -151,15 +160,22 @@ class RowAssembly:
             np.zeros((next_row, n_sparse)),
             np.zeros((6 * int((self._stress_row >= 0).sum()), n_sparse)),
         )
-        self.derivatives = next_row > 0 or len(self._rows.stress) > 0
+        self.has_row, self.has_stress = self._force_row >= 0, len(self._rows.stress) > 0
+        self.derivatives = next_row > 0 or self.has_stress
+        self._memory: Array = np.empty(0)
 
     def blocks(self, term: SparseTerm, entries_until: NDArray[np.int64]) -> Iterator[slice]:
         """Ranges of centres whose temporaries stay small."""
-        width = max([term.descriptor.n_features, *(len(p) for p in term.points)])
+        width = term.descriptor.n_features
         return blocks_of_centers(entries_until, 24 * width if self.derivatives else width)
 
     def add(self, term: SparseTerm, features: Features) -> None:
         """Add environments of a term; `Features.jacobian` must be there if `derivatives`."""
+        width = max([term.descriptor.n_features, *(len(p) for p in term.points)])
+        for part in blocks_of_centers(features.first, 24 * width, block_bytes=_PRODUCT_BYTES):
+            self._add(term, features.part(part))
+
+    def _add(self, term: SparseTerm, features: Features) -> None:
         rows, neighbors = self._rows, self.neighbors
         weights = term.descriptor.multiplicity * features.weights_or_ones[:, None]
         for group, columns in enumerate(term.columns):
@@ -171,12 +187,17 @@ class RowAssembly:
                 value = term.kernel(x, points)
             else:
                 kernel = value, _, _ = term.kernel.value_and_slopes(x, points)
-                n_sums = 9 if len(rows.stress) else 3
-                has_row = self._force_row >= 0
-                parts = _Slopes.of(term, group, features, members, x, points, weights[members], kernel, n_sums, has_row)
+                parts = _Slopes.of(self, term, group, features, members, x, points, weights[members], kernel)
                 parts.add_to(rows, columns.start, neighbors, (self._force_row, self._stress_row))
             energy_of = self._energy_row[neighbors.structure[features.owners[members, 0]]]
             _add_energies(energy_of, value * weights[members], rows.energy[:, columns])
+
+    def memory(self, n_entries: int, n_points: int) -> Array:
+        """Array (n_entries, 3, n_points) for one part; the next takes it again, as new pages cost a third of the product."""
+        size = 3 * n_entries * n_points
+        if len(self._memory) < size:
+            self._memory = np.empty(size)
+        return self._memory[:size].reshape(n_entries, 3, n_points)
 
     def finished(self) -> Rows:
         """The rows, once every environment of every term has been added; to be called once."""
@@ -208,6 +229,7 @@ class _Slopes:
     @classmethod
     def of(
         cls,
+        assembly: RowAssembly,
         term: SparseTerm,
         group: int,
         features: Features,
@@ -216,14 +238,8 @@ class _Slopes:
         points: Array,
         weight: Array,
         kernel: tuple[Array, Array, Array | None],
-        n_sums: int,
-        has_row: NDArray[np.bool_],
     ) -> _Slopes:
-        """Chain rule for some environments of a group: d(w k) = w (A J s + B J x) + k dw.
-
-        ``n_sums``: how many of the sums of `centre_and_strain` matter: 3 without stress, else 9;
-        ``has_row``: whether the forces on each atom do.
-        """
+        """Chain rule for some environments of a group: d(w k) = w (A J s + B J x) + k dw."""
         value, slope, self_slope = kernel
         jacobian, gradient, index, first = features.jacobian, features.weight_gradient, features.pairs, features.first
         assert jacobian is not None  # noqa: S101 - for the type checker: the caller asked for it
@@ -248,16 +264,19 @@ class _Slopes:
         sum_vectors = np.empty((len(coefficients), len(members), 9, 1))
         for vector, target in zip(pair_vectors, sum_vectors, strict=True):
             row_ops().centre_and_strain(first, vectors, np.ascontiguousarray(vector[:, :, None]), target)
-        matters = has_row[features.neighbors.neighbors[index]]
+        matters = assembly.has_row[features.neighbors.neighbors[index]]
         if not matters.all():  # products with the sparse points are most of the work of a fit
             first = np.concatenate([[0], np.cumsum(matters)])[first]
             jacobian, index, pair_vectors = jacobian[matters], index[matters], [v[matters] for v in pair_vectors]
+        n_sums = 9 if assembly.has_stress else 3
+        pair = assembly.memory(len(index), len(points))
+        np.matmul(jacobian.reshape(-1, n_features), inner.T, out=pair.reshape(-1, len(points)))
         return cls(
             features.owners[members, 0],
             first,
             index,
             slope * weight,
-            (jacobian.reshape(-1, n_features) @ inner.T).reshape(-1, 3, len(points)),
+            pair,
             (sums[:, :n_sums].reshape(-1, n_features) @ inner.T).reshape(-1, n_sums, len(points)),
             np.array(coefficients).reshape(len(coefficients), *slope.shape),
             np.array(pair_vectors).reshape(len(coefficients), len(index), 3),

@@ -200,13 +200,14 @@ def fold_block(factors: Factors, model: SparseModel, block: RowBlock, noise_clas
     for name, members in ((f"{block.kind}:{noise_class}", np.isnan(sigma)), (block.kind + _OWN, np.isfinite(sigma))):
         if not members.any():
             continue
-        divisor = np.where(np.isnan(sigma), 1.0, sigma)[members]
+        own, chosen = name.endswith(_OWN), slice(None) if members.all() else members  # a slice copies nothing
+        phi, target, divisor = block.phi[chosen], block.target[chosen], sigma[chosen] if own else np.ones(members.sum())
         if block.unexplained is not None and approximation == "vfe":
-            unexplained = (block.unexplained[:, members] / divisor**2).sum(axis=1)
+            unexplained = (block.unexplained[:, chosen] / divisor**2).sum(axis=1)
         factors.setdefault(name, RowFactor(block.phi.shape[1])).fold(
-            block.phi[members] / divisor[:, None],
-            (block.target[members] / divisor)[:, None],
-            log_divisors=float(np.log(divisor * block.divisor[members]).sum()),
+            phi / divisor[:, None] if own else phi,
+            (target / divisor)[:, None],
+            log_divisors=float(np.log(divisor * block.divisor[chosen]).sum()),
             unexplained=unexplained,
         )
 
