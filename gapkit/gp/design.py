@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .._backend import row_ops
 from ..descriptors import Features
 from ..neighbors import NeighborList
+from .moved import MovedPoints
 from .observations import Labels, volumes
 from .sparse_term import SparseTerm
 
@@ -163,6 +164,7 @@ class RowAssembly:
         self.has_row, self.has_stress = self._force_row >= 0, len(self._rows.stress) > 0
         self.derivatives = next_row > 0 or self.has_stress
         self._memory: Array = np.empty(0)
+        self._moved: dict[int, MovedPoints | None] = {}
 
     def blocks(self, term: SparseTerm, entries_until: NDArray[np.int64]) -> Iterator[slice]:
         """Ranges of centres whose temporaries stay small."""
@@ -171,7 +173,8 @@ class RowAssembly:
 
     def add(self, term: SparseTerm, features: Features) -> None:
         """Add environments of a term; `Features.jacobian` must be there if `derivatives`."""
-        width = max([term.descriptor.n_features, *(len(p) for p in term.points)])
+        copied = 0 if term.descriptor.moved_features() else term.descriptor.n_features
+        width = max([copied, *(len(p) for p in term.points)])
         for part in blocks_of_centers(features.first, 24 * width, block_bytes=_PRODUCT_BYTES):
             self._add(term, features.part(part))
 
@@ -198,6 +201,15 @@ class RowAssembly:
         if len(self._memory) < size:
             self._memory = np.empty(size)
         return self._memory[:size].reshape(n_entries, 3, n_points)
+
+    def moved_points(self, term: SparseTerm, group: int) -> MovedPoints | None:
+        """Sparse points by what neighbours move; None where these move most features."""
+        key = term.columns[group].start
+        if key not in self._moved:
+            moved, points = term.descriptor.moved_features(), term.seen(group, term.points[group])
+            points = points if term.scales is None else points / term.scales[group]
+            self._moved[key] = None if moved is None else MovedPoints(moved, points)
+        return self._moved[key]
 
     def finished(self) -> Rows:
         """The rows, once every environment of every term has been added; to be called once."""
@@ -243,15 +255,18 @@ class _Slopes:
         value, slope, self_slope = kernel
         jacobian, gradient, index, first = features.jacobian, features.weight_gradient, features.pairs, features.first
         assert jacobian is not None  # noqa: S101 - for the type checker: the caller asked for it
+        entries: slice | NDArray[np.int64] = slice(None)
         if len(members) < len(features.groups):
             counts = np.diff(features.first)[members]
             first = np.concatenate([[0], np.cumsum(counts)])
             entries = np.repeat(features.first[members] - first[:-1], counts) + np.arange(first[-1])
-            jacobian, index = jacobian[entries], index[entries]
+            index = index[entries]
             gradient = None if gradient is None else gradient[entries]
-        vectors, n_features = features.neighbors.vectors[index], points.shape[1]
-        sums = np.empty((len(members), 9, n_features))
-        row_ops().centre_and_strain(first, vectors, jacobian, sums)
+        vectors, matters = features.neighbors.vectors[index], assembly.has_row[features.neighbors.neighbors[index]]
+        moved = assembly.moved_points(term, group)
+        sum_products = matters.all() and len(points) < points.shape[1]  # or products of the sums: whichever are shorter
+        if moved is None or self_slope is not None or not sum_products:
+            jacobian, entries = jacobian[entries], slice(None)
         inner = points if term.scales is None else points / term.scales[group]  # k depends on x / scale
         coefficients, pair_vectors = [], []
         if self_slope is not None:
@@ -264,20 +279,31 @@ class _Slopes:
         sum_vectors = np.empty((len(coefficients), len(members), 9, 1))
         for vector, target in zip(pair_vectors, sum_vectors, strict=True):
             row_ops().centre_and_strain(first, vectors, np.ascontiguousarray(vector[:, :, None]), target)
-        matters = assembly.has_row[features.neighbors.neighbors[index]]
+        if not sum_products:
+            sums = np.empty((len(members), 9, points.shape[1]))
+            row_ops().centre_and_strain(first, vectors, jacobian, sums)
+            sums = sums[:, : 9 if assembly.has_stress else 3] @ inner.T
         if not matters.all():  # products with the sparse points are most of the work of a fit
             first = np.concatenate([[0], np.cumsum(matters)])[first]
             jacobian, index, pair_vectors = jacobian[matters], index[matters], [v[matters] for v in pair_vectors]
-        n_sums = 9 if assembly.has_stress else 3
         pair = assembly.memory(len(index), len(points))
-        np.matmul(jacobian.reshape(-1, n_features), inner.T, out=pair.reshape(-1, len(points)))
+        if moved is None:
+            np.matmul(jacobian.reshape(-1, points.shape[1]), inner.T, out=pair.reshape(-1, len(points)))
+        else:
+            environment = np.repeat(np.arange(len(members)), np.diff(first))
+            species = term.descriptor.species_index(features.neighbors)[features.neighbors.neighbors[index]]
+            wanted = np.arange(len(jacobian))[entries]
+            moved.multiply(jacobian, wanted, features.values[members], environment, species, pair)
+        if sum_products:
+            sums = np.empty((len(members), 9, len(points)))
+            row_ops().centre_and_strain(first, vectors, pair, sums)
         return cls(
             features.owners[members, 0],
             first,
             index,
             slope * weight,
             pair,
-            (sums[:, :n_sums].reshape(-1, n_features) @ inner.T).reshape(-1, n_sums, len(points)),
+            sums,
             np.array(coefficients).reshape(len(coefficients), *slope.shape),
             np.array(pair_vectors).reshape(len(coefficients), len(index), 3),
             sum_vectors[:, :, :, 0],
