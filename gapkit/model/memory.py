@@ -96,6 +96,8 @@ def _block(term: TermSizes, chunk: ChunkSizes, n_atoms: int) -> float:
     environments_each = float(term.environments.sum()) / max(term.entries, 1.0)
     size = 8.0 * environments_each * (3.0 * d * entries + 6.0 * m * entries_of_part)
     if chunk.derivatives:
+        if term.descriptor.moved_features() is not None:  # points are there twice more, by what neighbours move
+            size += 16.0 * d * float(term.points.sum())
         copied = d if len(term.environments) > 1 else 0  # the Jacobian of one group is cut out of that of all
         size += 32.0 * d * entries + entries_of_part * (24.0 * (copied + m) + 72.0 * environments_each * (d + m))
     return size
