@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from . import njit
 
-__all__ = ["add_gradient_rows", "along_moves", "centre_and_strain", "moved_features"]
+__all__ = [
+    "add_gradient_rows",
+    "along_moves",
+    "centre_and_strain",
+    "columns_of_entries",
+    "moved_features",
+    "place_products",
+]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -145,3 +152,24 @@ def moved_features(
                 for f in range(jacobian_pcf.shape[2]):
                     moved_ncmf[n, c, m, f] += jacobian_pcf[q, c, f]
                     moved_ncmf[n, c, 0, f] -= jacobian_pcf[p, c, f]
+
+
+@njit(parallel=True)
+def columns_of_entries(jacobian_qcf: Array, entry_p: Index, column_g: Index, out_pcg: Array) -> None:
+    """Some columns of some entries of a Jacobian."""
+    for p in prange(entry_p.size):
+        for c in range(3):
+            for g in range(column_g.size):
+                out_pcg[p, c, g] = jacobian_qcf[entry_p[p], c, column_g[g]]
+
+
+@njit(parallel=True)
+def place_products(
+    product_pcm: Array, rate_pc: Array, scaled_em: Array, environment_p: Index, place_p: Index, out_qcm: Array
+) -> None:
+    """``out[place_p] = product_p + rate_p scaled_e`` with the environment e of each pair."""
+    for p in prange(place_p.size):
+        e, q = environment_p[p], place_p[p]
+        for c in range(3):
+            for m in range(scaled_em.shape[1]):
+                out_qcm[q, c, m] = product_pcm[p, c, m] + rate_pc[p, c] * scaled_em[e, m]

@@ -34,7 +34,7 @@ Config = dict[str, Any]
 _KERNEL_OF_PARAMETER = {"zeta": "dot_product", "length_scale": "rbf"}  # without the key "kernel"
 _TERM_PARAMETERS = ("delta", "n_sparse", "selection", "scale")
 _FOREIGN_BASES: dict[str, type[QuipBasis | TurboBasis]] = {"quip": QuipBasis, "turbo": TurboBasis}
-_TOP = ("noise", "e0", "baseline", "approximation", "optimize", "jitter", "random_state", "labels")
+_TOP = ("noise", "e0", "baseline", "approximation", "optimize", "force_fraction", "jitter", "random_state", "labels")
 _LABEL_KINDS = ("energy", "forces", "stress")
 
 
@@ -144,6 +144,7 @@ def model_from_config(config: Mapping[str, Any], *, verbose: int = 0) -> GAPRegr
         baseline=_baseline(config.get("baseline")),
         approximation=config.get("approximation", "dtc"),
         optimize=_searches(config.get("optimize")),
+        force_fraction=config.get("force_fraction", 1.0),
         jitter=config.get("jitter", 0.0),
         random_state=seed,
         verbose=verbose,
@@ -211,6 +212,8 @@ def config_of(model: GAPRegressor, *, defaults: bool = True) -> Config:
         config["approximation"] = model.approximation
     if model.optimize:
         config["optimize"] = list(model.optimize)
+    if model.force_fraction != 1.0:
+        config["force_fraction"] = model.force_fraction
     if model.jitter:
         config["jitter"] = model.jitter
     config["random_state"] = model.random_state

@@ -206,6 +206,10 @@ class Descriptor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             dE/d(pair vector), eV/Å.
         """
 
+    def moved_features(self) -> list[NDArray[np.int64]] | None:
+        """Features that a neighbour of each species moves; the others it can only scale, all alike.  None: it moves most."""
+        return None
+
     def may_be_sparse(self, features: Features) -> NDArray[np.bool_]:
         """Which environments a fit may choose as sparse points, shape (n_environments,): not those close to the cutoff."""
         return features.weights_or_ones >= SMALLEST_WEIGHT

@@ -289,6 +289,16 @@ class SOAP(Descriptor):
         )
         return result
 
+    def moved_features(self) -> list[NDArray[np.int64]] | None:
+        """Blocks of the density that a neighbour adds to; the norm scales the others.  See `Descriptor.moved_features`."""
+        channels = self._channels()
+        mixed = channels.linear is not None or channels.mix_left.size or channels.mix_right.size
+        if mixed or channels.n_densities < 3 or self._last_element is not None:
+            return None  # of two species each moves three quarters: cutting them out would gain nothing
+        first, second, triangle = channels.block_k3.T
+        sizes = (self.l_max + 1) * np.where(triangle == 1, self.n_max * (self.n_max + 1) // 2, self.n_max**2)
+        return [np.flatnonzero(np.repeat((first == d) | (second == d), sizes)) for d in channels.density_s]
+
     def _inputs(
         self, neighbors: NeighborList, species: NDArray[np.int64], centers: tuple[int, int]
     ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

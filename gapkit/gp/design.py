@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .._backend import row_ops
 from ..descriptors import Features
 from ..neighbors import NeighborList
+from .moved import MovedPoints
 from .observations import Labels, volumes
 from .sparse_term import SparseTerm
 
@@ -30,7 +31,8 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-_BLOCK_BYTES = 48 * 2**20  # size of the largest temporary of a block (Jacobian, or its product with the sparse points)
+_BLOCK_BYTES = 48 * 2**20  # of the Jacobian of a block: enough environments for many threads
+_PRODUCT_BYTES = 12 * 2**20  # of its product with the sparse points, part by part: it stays in the cache until it is added
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Rows:
     energy : ndarray of shape (n_energies, n_sparse)
         Per total energy, divided by √N.
     forces : ndarray of shape (n_force_components, n_sparse)
-        Atom by atom, x y z.
+        Atom by atom, x y z; only `Labels.force_atoms`.
     stress : ndarray of shape (n_stress_components, n_sparse)
         Structure by structure, Voigt order.
     """
@@ -52,7 +54,9 @@ class Rows:
     stress: Array
 
 
-def blocks_of_centers(entries_until: NDArray[np.int64], bytes_per_entry: int, max_atoms: int | None = None) -> Iterator[slice]:
+def blocks_of_centers(
+    entries_until: NDArray[np.int64], bytes_per_entry: int, max_atoms: int | None = None, *, block_bytes: int | None = None
+) -> Iterator[slice]:
     """Contiguous ranges of atoms whose temporaries stay below a fixed size.
 
     Parameters
@@ -63,8 +67,10 @@ def blocks_of_centers(entries_until: NDArray[np.int64], bytes_per_entry: int, ma
         Size of the temporaries of one entry.
     max_atoms : int, optional
         Largest number of atoms in a range.
+    block_bytes : int, optional
+        The fixed size; default: that of a block of Jacobians.
     """
-    limit, n_atoms = max(1, _BLOCK_BYTES // bytes_per_entry), len(entries_until) - 1
+    limit, n_atoms = max(1, (block_bytes or _BLOCK_BYTES) // bytes_per_entry), len(entries_until) - 1
     start = 0
     while start < n_atoms:
         stop = int(np.searchsorted(entries_until, entries_until[start] + limit, side="right")) - 1
@@ -77,7 +83,7 @@ def targets(neighbors: NeighborList, labels: Sequence[Labels]) -> Rows:
     """The labels in the order of the rows, each as a column vector (energies divided by √N)."""
     sizes = np.diff(neighbors.first_atom)
     energy = [y.energy / np.sqrt(n) for y, n in zip(labels, sizes, strict=True) if y.energy is not None]
-    forces = [y.forces.ravel() for y in labels if y.forces is not None]
+    forces = [y.forces[y.force_atoms()].ravel() for y in labels if y.forces is not None]
     stress = [y.stress for y in labels if y.stress is not None]
     return Rows(
         np.array(energy).reshape(-1, 1),
@@ -95,7 +101,7 @@ def own_noise(neighbors: NeighborList, labels: Sequence[Labels]) -> Rows:
         if y.energy is not None
     ]
     forces = [
-        np.full(y.forces.size, np.nan) if y.forces_sigma is None else y.forces_sigma.ravel()
+        np.full(y.forces.size, np.nan) if y.forces_sigma is None else y.forces_sigma[y.force_atoms()].ravel()
         for y in labels
         if y.forces is not None
     ]
@@ -133,35 +139,46 @@ class RowAssembly:
     ----------
     derivatives : bool
         Whether any label needs the derivatives of the features.
+    has_row : ndarray of bool of shape (n_atoms,)
+        Whether the forces on an atom are labels.
+    has_stress : bool
+        Whether any structure has a stress.
     """
 
     def __init__(self, terms: Sequence[SparseTerm], neighbors: NeighborList, labels: Sequence[Labels]) -> None:
         self.terms, self.neighbors = terms, neighbors
         n_sparse = sum(term.n_points for term in terms)
-        sizes = np.diff(neighbors.first_atom)
         self._energy_row = _row_numbers([y.energy is not None for y in labels], 1)
         self._stress_row = _row_numbers([y.stress is not None for y in labels], 6)
         self._force_row = np.full(neighbors.n_atoms, -1)
         next_row = 0
-        for t, y in enumerate(labels):
-            if y.forces is not None:
-                atoms = slice(neighbors.first_atom[t], neighbors.first_atom[t + 1])
-                self._force_row[atoms] = next_row + 3 * np.arange(sizes[t])
-                next_row += 3 * int(sizes[t])
+        for start, y in zip(neighbors.first_atom[:-1], labels, strict=True):
+            atoms = start + y.force_atoms()
+            self._force_row[atoms] = next_row + 3 * np.arange(len(atoms))
+            next_row += 3 * len(atoms)
         self._rows = Rows(
             np.zeros((int((self._energy_row >= 0).sum()), n_sparse)),
             np.zeros((next_row, n_sparse)),
             np.zeros((6 * int((self._stress_row >= 0).sum()), n_sparse)),
         )
-        self.derivatives = next_row > 0 or len(self._rows.stress) > 0
+        self.has_row, self.has_stress = self._force_row >= 0, len(self._rows.stress) > 0
+        self.derivatives = next_row > 0 or self.has_stress
+        self._memory: Array = np.empty(0)
+        self._moved: dict[int, MovedPoints | None] = {}
 
     def blocks(self, term: SparseTerm, entries_until: NDArray[np.int64]) -> Iterator[slice]:
         """Ranges of centres whose temporaries stay small."""
-        width = max([term.descriptor.n_features, *(len(p) for p in term.points)])
+        width = term.descriptor.n_features
         return blocks_of_centers(entries_until, 24 * width if self.derivatives else width)
 
     def add(self, term: SparseTerm, features: Features) -> None:
         """Add environments of a term; `Features.jacobian` must be there if `derivatives`."""
+        copied = 0 if term.descriptor.moved_features() else term.descriptor.n_features
+        width = max([copied, *(len(p) for p in term.points)])
+        for part in blocks_of_centers(features.first, 24 * width, block_bytes=_PRODUCT_BYTES):
+            self._add(term, features.part(part))
+
+    def _add(self, term: SparseTerm, features: Features) -> None:
         rows, neighbors = self._rows, self.neighbors
         weights = term.descriptor.multiplicity * features.weights_or_ones[:, None]
         for group, columns in enumerate(term.columns):
@@ -173,11 +190,26 @@ class RowAssembly:
                 value = term.kernel(x, points)
             else:
                 kernel = value, _, _ = term.kernel.value_and_slopes(x, points)
-                n_sums = 9 if len(rows.stress) else 3
-                parts = _Slopes.of(term, group, features, members, x, points, weights[members], kernel, n_sums)
+                parts = _Slopes.of(self, term, group, features, members, x, points, weights[members], kernel)
                 parts.add_to(rows, columns.start, neighbors, (self._force_row, self._stress_row))
             energy_of = self._energy_row[neighbors.structure[features.owners[members, 0]]]
             _add_energies(energy_of, value * weights[members], rows.energy[:, columns])
+
+    def memory(self, n_entries: int, n_points: int) -> Array:
+        """Array (n_entries, 3, n_points) for one part; the next takes it again, as new pages cost a third of the product."""
+        size = 3 * n_entries * n_points
+        if len(self._memory) < size:
+            self._memory = np.empty(size)
+        return self._memory[:size].reshape(n_entries, 3, n_points)
+
+    def moved_points(self, term: SparseTerm, group: int) -> MovedPoints | None:
+        """Sparse points by what neighbours move; None where these move most features."""
+        key = term.columns[group].start
+        if key not in self._moved:
+            moved, points = term.descriptor.moved_features(), term.seen(group, term.points[group])
+            points = points if term.scales is None else points / term.scales[group]
+            self._moved[key] = None if moved is None else MovedPoints(moved, points)
+        return self._moved[key]
 
     def finished(self) -> Rows:
         """The rows, once every environment of every term has been added; to be called once."""
@@ -209,6 +241,7 @@ class _Slopes:
     @classmethod
     def of(
         cls,
+        assembly: RowAssembly,
         term: SparseTerm,
         group: int,
         features: Features,
@@ -217,24 +250,23 @@ class _Slopes:
         points: Array,
         weight: Array,
         kernel: tuple[Array, Array, Array | None],
-        n_sums: int,
     ) -> _Slopes:
-        """Chain rule for some environments of a group: d(w k) = w (A J s + B J x) + k dw.
-
-        ``n_sums``: how many of the sums of `centre_and_strain` matter: 3 without stress, else 9.
-        """
+        """Chain rule for some environments of a group: d(w k) = w (A J s + B J x) + k dw."""
         value, slope, self_slope = kernel
         jacobian, gradient, index, first = features.jacobian, features.weight_gradient, features.pairs, features.first
         assert jacobian is not None  # noqa: S101 - for the type checker: the caller asked for it
+        entries: slice | NDArray[np.int64] = slice(None)
         if len(members) < len(features.groups):
             counts = np.diff(features.first)[members]
             first = np.concatenate([[0], np.cumsum(counts)])
             entries = np.repeat(features.first[members] - first[:-1], counts) + np.arange(first[-1])
-            jacobian, index = jacobian[entries], index[entries]
+            index = index[entries]
             gradient = None if gradient is None else gradient[entries]
-        vectors, n_features = features.neighbors.vectors[index], points.shape[1]
-        sums = np.empty((len(members), 9, n_features))
-        row_ops().centre_and_strain(first, vectors, jacobian, sums)
+        vectors, matters = features.neighbors.vectors[index], assembly.has_row[features.neighbors.neighbors[index]]
+        moved = assembly.moved_points(term, group)
+        sum_products = matters.all() and len(points) < points.shape[1]  # or products of the sums: whichever are shorter
+        if moved is None or self_slope is not None or not sum_products:
+            jacobian, entries = jacobian[entries], slice(None)
         inner = points if term.scales is None else points / term.scales[group]  # k depends on x / scale
         coefficients, pair_vectors = [], []
         if self_slope is not None:
@@ -247,15 +279,33 @@ class _Slopes:
         sum_vectors = np.empty((len(coefficients), len(members), 9, 1))
         for vector, target in zip(pair_vectors, sum_vectors, strict=True):
             row_ops().centre_and_strain(first, vectors, np.ascontiguousarray(vector[:, :, None]), target)
+        if not sum_products:
+            sums = np.empty((len(members), 9, points.shape[1]))
+            row_ops().centre_and_strain(first, vectors, jacobian, sums)
+            sums = sums[:, : 9 if assembly.has_stress else 3] @ inner.T
+        if not matters.all():  # products with the sparse points are most of the work of a fit
+            first = np.concatenate([[0], np.cumsum(matters)])[first]
+            jacobian, index, pair_vectors = jacobian[matters], index[matters], [v[matters] for v in pair_vectors]
+        pair = assembly.memory(len(index), len(points))
+        if moved is None:
+            np.matmul(jacobian.reshape(-1, points.shape[1]), inner.T, out=pair.reshape(-1, len(points)))
+        else:
+            environment = np.repeat(np.arange(len(members)), np.diff(first))
+            species = term.descriptor.species_index(features.neighbors)[features.neighbors.neighbors[index]]
+            wanted = np.arange(len(jacobian))[entries]
+            moved.multiply(jacobian, wanted, features.values[members], environment, species, pair)
+        if sum_products:
+            sums = np.empty((len(members), 9, len(points)))
+            row_ops().centre_and_strain(first, vectors, pair, sums)
         return cls(
             features.owners[members, 0],
             first,
             index,
             slope * weight,
-            (jacobian.reshape(-1, n_features) @ inner.T).reshape(-1, 3, len(points)),
-            (sums[:, :n_sums].reshape(-1, n_features) @ inner.T).reshape(-1, n_sums, len(points)),
+            pair,
+            sums,
             np.array(coefficients).reshape(len(coefficients), *slope.shape),
-            np.array(pair_vectors).reshape(len(coefficients), len(vectors), 3),
+            np.array(pair_vectors).reshape(len(coefficients), len(index), 3),
             sum_vectors[:, :, :, 0],
         )
 

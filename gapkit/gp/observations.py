@@ -14,7 +14,7 @@ xx yy zz yz xz xy.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -122,6 +122,21 @@ class Labels:
         sigma = getattr(self, f"{kind}_sigma")
         result: NDArray[np.bool_] = ~np.isinf(np.ravel(np.nan if sigma is None else sigma))
         return np.broadcast_to(result, np.size(getattr(self, kind)))
+
+    def force_atoms(self) -> NDArray[np.int64]:
+        """Atoms with rows: those of which not all three force components are left out; ascending."""
+        result: NDArray[np.int64] = np.flatnonzero(self.used("forces").reshape(-1, 3).any(axis=1))
+        return result
+
+    def with_some_forces(self, fraction: float, rng: np.random.Generator) -> Labels:
+        """Leave the forces of the other atoms out, but for a random ``fraction`` on average; these keep all components."""
+        if self.forces is None or fraction == 1.0:
+            return self
+        atoms = self.force_atoms()
+        kept = rng.permutation(atoms)[: int(fraction * len(atoms) + rng.random())]  # rounded at random: right on average
+        sigma = np.full(self.forces.shape, np.inf)
+        sigma[kept] = np.nan if self.forces_sigma is None else self.forces_sigma[kept]
+        return replace(self, forces_sigma=sigma)
 
 
 def config_type_of(atoms: Atoms) -> str:

@@ -80,7 +80,9 @@ class RowFactor:
         """Add rows: ``rows`` of shape (n, n_sparse) and ``target`` of shape (n, 1); the rest as the attributes."""
         for start in range(0, len(rows), _BLOCK):
             part = slice(start, start + _BLOCK)
-            self._absorb(np.asfortranarray(np.hstack([rows[part], target[part]])), triangular=False)
+            block = np.empty((len(target[part]), len(self.triangle)), order="F")
+            block[:, :-1], block[:, -1:] = rows[part], target[part]
+            self._absorb(block, triangular=False)
         self._finish(len(rows), log_divisors, unexplained)
 
     def merge(self, other: RowFactor) -> None:
@@ -90,7 +92,7 @@ class RowFactor:
             self._finish(other.n_rows, other.log_divisors, other.unexplained)
 
     def _finish(self, n_rows: int, log_divisors: float, unexplained: Array | float) -> None:
-        self.triangle[np.diag(self.triangle) < 0.0] *= -1.0
+        self.triangle *= np.where(np.diag(self.triangle) < 0.0, -1.0, 1.0)[:, None]
         self.n_rows += n_rows
         self.log_divisors += log_divisors
         self.unexplained = self.unexplained + unexplained

@@ -144,8 +144,8 @@ def _variances(term: SparseTerm, labels: Sequence[Labels], structures: slice, fe
     if term.scales is not None:
         scales = np.repeat(np.array(term.scales)[groups], np.diff(features.first), axis=0)
         jacobian = jacobian / scales[:, None, :]
-    with_forces = np.repeat([y.forces is not None for y in labels], np.diff(until))
-    forces = _of_forces(term.kernel, features, x, jacobian, np.flatnonzero(with_forces), int(np.diff(until).max()))
+    with_forces = np.concatenate([i + y.force_atoms() for y, i in zip(labels, until[:-1], strict=True)])
+    forces = _of_forces(term.kernel, features, x, jacobian, with_forces, int(np.diff(until).max()))
     stress = [
         _of_stress(term.kernel, features, x, jacobian, slice(i, j)) / float(volumes(neighbors)[t]) ** 2
         for t, (y, i, j) in enumerate(zip(labels, until[:-1], until[1:], strict=True), structures.start)

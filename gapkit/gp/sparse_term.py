@@ -154,7 +154,7 @@ def whiten(terms: Sequence[SparseTerm], rows: Array) -> Array:
     for term in terms:
         for factor, columns in zip(term.cholesky, term.columns, strict=True):
             if factor.size and len(rows):
-                rows[:, columns] = blas.dtrsm(1.0, factor, rows[:, columns].T, lower=1).T
+                rows[:, columns] = blas.dtrsm(1.0, factor, rows[:, columns].T, lower=1, overwrite_b=1).T
     return rows
 
 

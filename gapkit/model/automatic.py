@@ -9,19 +9,30 @@ import numpy as np
 from ase import Atoms
 from sklearn.base import clone
 
-from .._validation import check_choice
+from .._validation import check_choice, describe
 from ..descriptors import ACSF, SOAP, QuipBasis, ThreeBody, TwoBody, auto
 from ..gp.observations import Labels, Noise
 from ..kernels import RBF, DotProduct
 from .terms import Term, name_terms
 
-__all__ = ["RECIPES", "automatic_noise", "automatic_terms"]
+__all__ = ["RECIPES", "automatic_noise", "automatic_terms", "decide_terms"]
 
 RECIPES = ("soap", "universal", "bodies", "acsf", "quip")
 """One SOAP; SOAPs of several lengths; pairs, triplets and SOAP; symmetry functions; as "bodies", in QUIP's own basis."""
 
 _OPERATIONS = 1e13  # of a fit: one to five minutes on one core
 _MOST_POINTS, _FEWEST_POINTS = 4000, 500
+
+
+def decide_terms(
+    terms: Sequence[Term | tuple[str, Term]] | None, noise: Noise | None, frames: Sequence[Atoms], labels: Sequence[Labels]
+) -> tuple[list[tuple[str, Term]], Noise]:
+    """Copies of the terms and the noise, from the data where they are not given."""
+    if noise is not None and not isinstance(noise, Noise):
+        raise TypeError(describe("noise", "a Noise such as Noise(energy=1e-3)", noise))
+    if terms is not None:
+        return [(name, clone(term)) for name, term in name_terms(terms)], Noise() if noise is None else clone(noise)
+    return automatic_terms(frames), automatic_noise(labels) if noise is None else noise
 
 
 def automatic_terms(frames: Sequence[Atoms], recipe: str = "soap") -> list[tuple[str, Term]]:

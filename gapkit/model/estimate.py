@@ -17,6 +17,7 @@ from .regressor import GAPRegressor
 from .sizes import FitSizes, fit_sizes
 from .terms import Term
 from .timing import fit_seconds
+from .training import TrainingSet
 
 __all__ = ["FitEstimate", "estimate_fit", "resident_memory"]
 
@@ -116,7 +117,8 @@ def estimate_fit(
     explicit = (model if isinstance(model, GAPRegressor) else GAPRegressor(model)).explicit(frames)
     noise = explicit.noise
     assert noise is not None  # noqa: S101 - for the type checker: nothing is automatic in an explicit model
-    labels = [labels_of(atoms, k) for k, atoms in enumerate(frames)]
+    training = TrainingSet(frames, [labels_of(atoms, k) for k, atoms in enumerate(frames)])
+    labels = training.with_force_fraction(explicit.force_fraction, explicit.random_state).labels
     sizes = fit_sizes(explicit.named_terms(), frames, labels, noise)
     seconds = fit_seconds(sizes, frames, labels) if timing else {}
     before = resident_memory()  # with the loops that a fit loads

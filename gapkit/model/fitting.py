@@ -27,7 +27,7 @@ __all__ = ["CHUNK_ATOMS", "check_groups", "choose_terms", "chunks_of_frames", "c
 Array = NDArray[np.float64]
 Selection = list[str | NDArray[np.int64] | Array]
 
-CHUNK_ATOMS = 256  # rows of a chunk: at most about 3 * CHUNK_ATOMS force components are held at a time
+CHUNK_ATOMS = 512  # rows of a chunk: at most about 3 * CHUNK_ATOMS force components are held at a time
 _POOL = 20  # candidates kept per sparse point
 _SMALLEST_SCALE = 1e-8  # of a feature that does not vary, as in QUIP
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .._backend import one_thread_in_workers
 from ..gp.design import own_noise, targets
-from ..gp.observations import KINDS, Noise
+from ..gp.observations import KINDS, Labels, Noise
 from ..gp.posterior import RowFactor, SparsePosterior
 from ..gp.prior import rows_and_priors
 from ..gp.sparse_term import SparseTerm, coefficients_from, whiten
@@ -48,6 +48,8 @@ class RowBlock:
         One of `KINDS`.
     structure : ndarray of shape (n,)
         Which frame of the chunk a row belongs to.
+    place : ndarray of shape (n,)
+        Which component of its label a row is: atoms x y z for forces, Voigt for stress.
     phi : ndarray of shape (n, n_sparse)
         Unit delta; energies divided by √N.
     target : ndarray of shape (n,)
@@ -62,6 +64,7 @@ class RowBlock:
 
     kind: str
     structure: NDArray[np.int64]
+    place: NDArray[np.int64]
     phi: Array
     target: Array
     own: Array
@@ -89,10 +92,18 @@ def whitened_rows(terms: Sequence[SparseTerm], chunk: RowChunk, *, unexplained: 
                     of_term = phi[:, term.columns[0].start : term.columns[-1].stop]
                     missed[t] = np.maximum(getattr(prior, kind) - np.einsum("nm,nm->n", of_term, of_term), 0.0)
         present = np.flatnonzero([getattr(label, kind) is not None for label in chunk.labels])
-        rows_each = {"energy": np.ones_like(present), "forces": 3 * sizes[present], "stress": np.full_like(present, 6)}[kind]
-        structure = np.repeat(present, rows_each)
+        places = [_places(kind, chunk.labels[s]) for s in present]
+        structure = np.repeat(present, [len(p) for p in places])
         divisor = np.sqrt(sizes[structure]) if kind == "energy" else np.ones(len(phi))
-        yield RowBlock(kind, structure, phi, getattr(y, kind)[:, 0], getattr(own, kind), missed, divisor)
+        target = getattr(y, kind)[:, 0]
+        yield RowBlock(kind, structure, np.concatenate(places), phi, target, getattr(own, kind), missed, divisor)
+
+
+def _places(kind: str, labels: Labels) -> NDArray[np.int64]:
+    """Which components of a label of some kind have rows."""
+    if kind == "forces":
+        return np.ravel(3 * labels.force_atoms()[:, None] + np.arange(3))
+    return np.arange(np.size(getattr(labels, kind)))
 
 
 def fold_rows(
@@ -189,13 +200,14 @@ def fold_block(factors: Factors, model: SparseModel, block: RowBlock, noise_clas
     for name, members in ((f"{block.kind}:{noise_class}", np.isnan(sigma)), (block.kind + _OWN, np.isfinite(sigma))):
         if not members.any():
             continue
-        divisor = np.where(np.isnan(sigma), 1.0, sigma)[members]
+        own, chosen = name.endswith(_OWN), slice(None) if members.all() else members  # a slice copies nothing
+        phi, target, divisor = block.phi[chosen], block.target[chosen], sigma[chosen] if own else np.ones(members.sum())
         if block.unexplained is not None and approximation == "vfe":
-            unexplained = (block.unexplained[:, members] / divisor**2).sum(axis=1)
+            unexplained = (block.unexplained[:, chosen] / divisor**2).sum(axis=1)
         factors.setdefault(name, RowFactor(block.phi.shape[1])).fold(
-            block.phi[members] / divisor[:, None],
-            (block.target[members] / divisor)[:, None],
-            log_divisors=float(np.log(divisor * block.divisor[members]).sum()),
+            phi / divisor[:, None] if own else phi,
+            (target / divisor)[:, None],
+            log_divisors=float(np.log(divisor * block.divisor[chosen]).sum()),
             unexplained=unexplained,
         )
 

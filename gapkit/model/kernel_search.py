@@ -123,10 +123,7 @@ def _parameters(model: SparseModel, optimize: Collection[str]) -> list[_Paramete
 def _some_structures(training: TrainingSet, random_state: int | None) -> list[int]:
     """A seeded sample of structures with at most `_MOST_ROWS` rows, at least one structure."""
     order = np.random.default_rng(random_state).permutation(len(training.frames))
-    rows = [
-        (y.energy is not None) + (0 if y.forces is None else y.forces.size) + (0 if y.stress is None else 6)
-        for y in training.labels
-    ]
+    rows = [(y.energy is not None) + 3 * len(y.force_atoms()) + (0 if y.stress is None else 6) for y in training.labels]
     until = np.cumsum([rows[k] for k in order])
     return sorted(int(k) for k in order[: max(1, int(np.searchsorted(until, _MOST_ROWS, side="right")))])
 

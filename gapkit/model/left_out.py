@@ -101,24 +101,23 @@ def _structures(
     result = []
     for s, number in enumerate(chunk.numbers):
         members = [np.flatnonzero(b.structure == s) for b in blocks]
-        places = [m - m[:1] for m in members]
         kept = [~np.isinf(b.own[m]) for b, m in zip(blocks, members, strict=True)]
-        parts = [(b, m[k], p[k]) for b, m, p, k in zip(blocks, members, places, kept, strict=True) if k.any()]
+        parts = [(b, m[k]) for b, m, k in zip(blocks, members, kept, strict=True) if k.any()]
         if not parts:
             continue
         missed = None
         if unexplained:
-            missed = np.concatenate([b.unexplained[:, m] for b, m, _ in parts if b.unexplained is not None], axis=1)
+            missed = np.concatenate([b.unexplained[:, m] for b, m in parts if b.unexplained is not None], axis=1)
         result.append(
             StructureRows(
                 int(numbers[number]),
                 chunk.noise_class,
-                np.concatenate([np.full(len(m), b.kind) for b, m, _ in parts]),
-                np.concatenate([b.phi[m] for b, m, _ in parts]),
-                np.concatenate([b.target[m] for b, m, _ in parts]),
-                np.concatenate([b.own[m] for b, m, _ in parts]),
-                np.concatenate([b.divisor[m] for b, m, _ in parts]),
-                np.concatenate([p for _, _, p in parts]),
+                np.concatenate([np.full(len(m), b.kind) for b, m in parts]),
+                np.concatenate([b.phi[m] for b, m in parts]),
+                np.concatenate([b.target[m] for b, m in parts]),
+                np.concatenate([b.own[m] for b, m in parts]),
+                np.concatenate([b.divisor[m] for b, m in parts]),
+                np.concatenate([b.place[m] for b, m in parts]),
                 missed,
                 own_points[s],
             )

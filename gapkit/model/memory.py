@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from ..gp.design import _BLOCK_BYTES
+from ..gp.design import _BLOCK_BYTES, _PRODUCT_BYTES
 from ..gp.observations import Labels, Noise
 from .fitting import _POOL
 from .sizes import ChunkSizes, FitSizes, TermSizes, fit_sizes
@@ -87,16 +87,19 @@ def _chunk(sizes: FitSizes, chunk: ChunkSizes) -> float:
 
 
 def _block(term: TermSizes, chunk: ChunkSizes, n_atoms: int) -> float:
-    """Temporaries of the environments that are computed together; see `gapkit.gp.design.kernel_rows`."""
+    """Temporaries of the environments that are computed together; see `gapkit.gp.design.RowAssembly`."""
     d, m = term.descriptor.n_features, int(term.points.max())
+    bytes_per_feature = 24 if chunk.derivatives else 1
     entries_of_chunk = term.entries * chunk.atoms / n_atoms
-    bytes_per_entry = max(d, m) * (24 if chunk.derivatives else 1)
-    entries = min(entries_of_chunk, max(_BLOCK_BYTES / bytes_per_entry, term.most_entries))
-    environments = entries * float(term.environments.sum()) / max(term.entries, 1.0)
-    size = 8.0 * environments * (3.0 * d + 6.0 * m)
+    entries = min(entries_of_chunk, max(_BLOCK_BYTES / (bytes_per_feature * d), term.most_entries))
+    entries_of_part = min(entries, max(_PRODUCT_BYTES / (24 * max(d, m)), term.most_entries))  # multiplied together
+    environments_each = float(term.environments.sum()) / max(term.entries, 1.0)
+    size = 8.0 * environments_each * (3.0 * d * entries + 6.0 * m * entries_of_part)
     if chunk.derivatives:
-        jacobians = 2 if len(term.environments) > 1 else 1  # one of a group is cut out of that of all
-        size += entries * (24.0 * (d * jacobians + m) + 8.0 * d) + 72.0 * environments * (d + m)
+        if term.descriptor.moved_features() is not None:  # points are there twice more, by what neighbours move
+            size += 16.0 * d * float(term.points.sum())
+        copied = d if len(term.environments) > 1 else 0  # the Jacobian of one group is cut out of that of all
+        size += 32.0 * d * entries + entries_of_part * (24.0 * (copied + m) + 72.0 * environments_each * (d + m))
     return size
 
 

@@ -9,20 +9,17 @@ from copy import copy, deepcopy
 from dataclasses import replace
 from typing import Any, Self
 
-import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
-from numpy.typing import NDArray
-from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from .._validation import check_choice, check_integer, check_real, describe
+from .._validation import check_choice, check_integer, check_real
 from ..exceptions import NumericalWarning
 from ..gp.calibration import Calibration, check_calibration
-from ..gp.observations import KINDS, Labels, Noise
+from ..gp.observations import KINDS, Noise
 from ..neighbors import check_structures
 from .atomic_energies import AtomicEnergies, fit_atomic_energies
-from .automatic import automatic_noise, automatic_terms
+from .automatic import decide_terms
 from .baseline import atomic_energies_above, decide_baseline, without_baseline
 from .calibrating import check_source, errors_left_out, errors_of_frames, misspecified
 from .fitted import FittedModel
@@ -40,10 +37,6 @@ from .training import SparseModel, TrainingSet
 from .unexplained import largest_unexplained
 
 __all__ = ["GAPRegressor"]
-
-Array = NDArray[np.float64]
-
-_EVALUATE_ATOMS = 1024  # small structures are evaluated in batches of this size
 
 
 class GAPRegressor(FittedModel):
@@ -78,11 +71,14 @@ class GAPRegressor(FittedModel):
         What is chosen by the largest evidence, from the given values on: the standard deviations of `Noise`, the amplitudes of
         the terms, the length scales of stationary kernels, the scale of each feature of terms with few.  A choice that
         makes leave-one-out errors worse is refused.  Not with "fitc" or ``jitter``.
+    force_fraction : float, default 1.0
+        Of each structure, forces on this fraction of the atoms are fitted, all three components of each; the atoms are chosen
+        at random by ``random_state``.  Time and labels fall with it; energies and stresses are all fitted.
     jitter : float, default 0.0
         Added to the diagonal of the covariance of the sparse points (eV², amplitudes and weights included).  Only to reproduce
         gap_fit, whose ``sparse_jitter`` it is: gapkit's own factorisation needs none, and drops points that others determine.
     random_state : int, optional
-        Seed of the choice of sparse points.
+        Seed of the choice of sparse points, and of atoms for ``force_fraction``.
     verbose : int, default 0
         1 shows progress bars.
 
@@ -148,6 +144,7 @@ class GAPRegressor(FittedModel):
         baseline: Any = None,
         approximation: str = "dtc",
         optimize: Collection[str] = (),
+        force_fraction: float = 1.0,
         jitter: float = 0.0,
         random_state: int | None = None,
         verbose: int = 0,
@@ -158,6 +155,7 @@ class GAPRegressor(FittedModel):
         self.baseline = baseline
         self.approximation = approximation
         self.optimize = optimize
+        self.force_fraction = force_fraction
         self.jitter = jitter
         self.random_state = random_state
         self.verbose = verbose
@@ -182,19 +180,11 @@ class GAPRegressor(FittedModel):
             frames = check_structures(X, name="X")
             baseline = decide_baseline(self.baseline, self.terms is None, frames)
             labels = without_baseline(baseline, frames, collect_labels(frames), show=bool(self.verbose))
-            terms, noise = self._decided(frames, labels)
+            terms, noise = decide_terms(self.terms, self.noise, frames, labels)
             optimize = self.optimize
-        kept = {key: getattr(self, key) for key in ("e0", "approximation", "jitter", "random_state", "verbose")}
+        names = ("e0", "approximation", "force_fraction", "jitter", "random_state", "verbose")
+        kept = {name: getattr(self, name) for name in names}
         return GAPRegressor(terms, noise=noise, baseline=baseline, optimize=optimize, **kept)
-
-    def _decided(self, frames: Sequence[Atoms], labels: Sequence[Labels]) -> tuple[list[tuple[str, Term]], Noise]:
-        """Terms and noise, from the data where they are not given."""
-        if self.noise is not None and not isinstance(self.noise, Noise):
-            raise TypeError(describe("noise", "a Noise such as Noise(energy=1e-3)", self.noise))
-        if self.terms is not None:
-            named = [(name, clone(term)) for name, term in name_terms(self.terms)]
-            return named, Noise() if self.noise is None else clone(self.noise)
-        return automatic_terms(frames), automatic_noise(labels) if self.noise is None else self.noise
 
     def fit(self, X: Sequence[Atoms], y: Sequence[float] | None = None, *, executor: Executor | None = None) -> Self:
         """Fit to the labels of the structures.
@@ -229,19 +219,21 @@ class GAPRegressor(FittedModel):
         for _, term in name_terms(self.terms) if self.terms is not None else []:
             term.check_parameters()
         check_choice("approximation", self.approximation, APPROXIMATIONS)
+        remedy = "It is the part of the atoms whose forces are fitted."
+        check_real("force_fraction", self.force_fraction, above=0.0, at_most=1.0, remedy=remedy)
         check_real("jitter", self.jitter, at_least=0.0, remedy="It is in eV², and 0 unless gap_fit is to be reproduced.")
         check_search(self.optimize, self.approximation, self.jitter)
         show = bool(self.verbose)
         baseline = decide_baseline(self.baseline, self.terms is None, frames)
         labels = without_baseline(baseline, frames, collect_labels(frames, y), show=show)
         probes = choose_probes(baseline, frames)
-        named_terms, noise = self._decided(frames, labels)
+        named_terms, noise = decide_terms(self.terms, self.noise, frames, labels)
         noise.check_parameters()
-        check_memory(named_terms, frames, labels, noise)
+        training = TrainingSet(frames, labels).with_force_fraction(self.force_fraction, self.random_state)
+        check_memory(named_terms, frames, training.labels, noise)
         neighbor_range = max(term.descriptor.neighbor_range for _, term in named_terms)
         e0, sources = fit_atomic_energies(frames, labels, self.e0, neighbor_range)
         e0 = atomic_energies_above(baseline, e0, sources)
-        training = TrainingSet(frames, labels)
         sparse = choose_terms(named_terms, frames, self.random_state, show=show, jitter=float(self.jitter))
         model = SparseModel(named_terms, sparse, noise)
         model, of_kernels = search_kernels(model, training, e0, self.optimize, self.approximation, self.random_state, show=show)
@@ -301,7 +293,7 @@ class GAPRegressor(FittedModel):
         if add_sparse and self.training_ is None:
             raise ValueError("add_sparse needs the structures of earlier fits, which a model file does not hold. Fit anew.")
         frames = check_structures(X, name="X")
-        new = TrainingSet(frames, without_baseline(self.baseline_, frames, collect_labels(frames, y), show=bool(self.verbose)))
+        new = self._training_set(frames, y)
         e0 = self.potential_.e0
         model = SparseModel(self.terms_, self.potential_.terms, self.noise_)
         everything = None if self.training_ is None else self.training_ + new
@@ -348,9 +340,13 @@ class GAPRegressor(FittedModel):
             If they have other numbers of labels than the training set had.
         """
         frames = check_structures(X, name="X")
-        labels = without_baseline(self.baseline_, frames, collect_labels(frames, y), show=bool(self.verbose))
-        self.training_ = TrainingSet(frames, labels).with_counts(self.n_labels_)
+        self.training_ = self._training_set(frames, y).with_counts(self.n_labels_)
         return self
+
+    def _training_set(self, frames: list[Atoms], y: Sequence[float] | None) -> TrainingSet:
+        """What is fitted of more structures."""
+        labels = without_baseline(self.baseline_, frames, collect_labels(frames, y), show=bool(self.verbose))
+        return TrainingSet(frames, labels).with_force_fraction(self.force_fraction, self.random_state)
 
     def _finish(self, model: SparseModel, e0: AtomicEnergies, frames: Sequence[Atoms]) -> None:
         """Solve for the weights and note what was fitted; tables are checked on ``frames``."""

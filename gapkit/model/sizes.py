@@ -222,7 +222,7 @@ def _chunks(frames: Sequence[Atoms], labels: Sequence[Labels], noise: Noise) -> 
             of_chunk = [labels[k] for k in numbers]
             rows = {
                 "energy": sum(y.energy is not None for y in of_chunk),
-                "forces": sum(y.forces.size for y in of_chunk if y.forces is not None),
+                "forces": sum(3 * len(y.force_atoms()) for y in of_chunk),
                 "stress": sum(y.stress.size for y in of_chunk if y.stress is not None),
             }
             result.append(ChunkSizes(noise_class, numbers, sum(map(len, chunk)), rows))

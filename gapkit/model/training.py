@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from zlib import crc32
 
+import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
@@ -82,6 +84,13 @@ class TrainingSet:
             given, had = (", ".join(f"{n} {kind}" for kind, n in d.items()) for d in (found, expected))
             raise ValueError(f"`X` must be the training set, which had {had}; got {given}. Give all of it, in its order.")
         return self
+
+    def with_force_fraction(self, fraction: float, random_state: int | None) -> TrainingSet:
+        """Leave the forces of some atoms out; which, hangs on the seed and on each structure alone, wherever it stands."""
+        seed = 0 if random_state is None else random_state
+        rngs = (np.random.default_rng([seed, crc32(atoms.positions.astype("<f8").tobytes())]) for atoms in self.frames)
+        labels = [y.with_some_forces(fraction, rng) for y, rng in zip(self.labels, rngs, strict=True)]
+        return TrainingSet(self.frames, labels)
 
     def chunks(self, e0: AtomicEnergies, noise: Noise, max_atoms: int = CHUNK_ATOMS) -> list[RowChunk]:
         """Divide into chunks of one noise class and at most ``max_atoms`` atoms (or one structure) each.
