@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 __all__ = [
     "acsf_ops",
     "body_ops",
+    "kernel_ops",
     "loops_are_compiled",
     "one_thread",
     "one_thread_in_workers",
@@ -98,6 +99,14 @@ def repulsion_ops() -> ModuleType:
     from ._cpu import repulsion
 
     return repulsion
+
+
+def kernel_ops() -> ModuleType:
+    """Loops over kernels: powers of scalar products."""
+    _announce_compilation()
+    from ._cpu import kernels
+
+    return kernels
 
 
 def row_ops() -> ModuleType:
