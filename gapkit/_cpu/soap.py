@@ -16,7 +16,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from .._device.harmonics import harmonics, harmonics_gradient, polynomials
+from .._device.harmonics import harmonics_gradient, polynomials
 from .._device.pair import contract_gradient, project_gradient, radial_functions, radial_functions_slopes
 from . import njit
 
@@ -26,7 +26,8 @@ Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
 _BLOCK = 16  # environments per parallel task: scratch arrays are allocated once per task
-_BATCH = 64  # pairs whose products are summed together: sums along them fill vector registers
+_BATCH = 32  # pairs whose products are summed together: sums along them fill vector registers, and all stays in the first cache
+_FILL = 16  # batches are filled up to a multiple of it with pairs of no weight: loops along them then leave no remainder
 
 
 @njit(parallel=True)
@@ -51,10 +52,12 @@ def expand(
     n_lm, n_functions = (l_max + 1) * (l_max + 1), table.shape[2]
     n_environments = first.size - 1
     for block in prange((n_environments + _BLOCK - 1) // _BLOCK):
-        y = np.empty(n_lm)
         g = np.empty(n_functions)
+        g_fm = np.zeros((n_functions, _BATCH))
         y_am = np.empty((n_lm, _BATCH))
-        g_fm = np.empty((n_functions, _BATCH))
+        q_lm = np.empty((l_max + 3, _BATCH))
+        unit_cm = np.zeros((3, _BATCH))
+        weight_m = np.empty(_BATCH)
         for e in range(block * _BLOCK, min(n_environments, (block + 1) * _BLOCK)):
             c_edan[e] = 0.0
             own = species_e[e]
@@ -65,17 +68,57 @@ def expand(
                 for p in range(first[e], first[e + 1]):
                     r = distance_p[p]
                     if density_s[species_p[p]] == d and r < reach:
-                        harmonics(vector_pc[p, 0] / r, vector_pc[p, 1] / r, vector_pc[p, 2] / r, l_max, constants, y)
+                        for c in range(3):
+                            unit_cm[c, m] = vector_pc[p, c] / r
+                        weight_m[m] = weight_s[species_p[p]]
                         radial_functions(r, segments, table, g)
-                        weight = weight_s[species_p[p]]
-                        for a in range(n_lm):
-                            y_am[a, m] = weight * y[a]
                         for f in range(n_functions):
                             g_fm[f, m] = g[f]
                         m += 1
                     if m == _BATCH or (m > 0 and p == first[e + 1] - 1):
-                        _add_products(m, y_am, g_fm, c_edan[e, d])
+                        whole = (m + _FILL - 1) // _FILL * _FILL
+                        weight_m[m:whole] = 0.0  # what an earlier batch left there adds nothing
+                        _harmonics_of_batch(whole, unit_cm, weight_m, constants, q_lm, y_am)
+                        _add_products(whole, y_am, g_fm, c_edan[e, d])
                         m = 0
+
+
+@njit()
+def _harmonics_of_batch(n_pairs: int, unit_cm: Array, weight_m: Array, constants: Array, q_lm: Array, y_am: Array) -> None:
+    """Weight times Y_lm of a batch of unit vectors, as `harmonics`, with loops along the pairs.  ``q_lm`` is scratch space."""
+    x_m, y_m, z_m = unit_cm[0], unit_cm[1], unit_cm[2]
+    cosine_m, sine_m = q_lm[-2], q_lm[-1]
+    for i in range(n_pairs):
+        cosine_m[i] = weight_m[i]
+        sine_m[i] = 0.0
+    diagonal = 1.0
+    for m in range(constants.shape[1]):
+        if m > 0:
+            diagonal *= 2 * m - 1
+            for i in range(n_pairs):
+                c, s = cosine_m[i], sine_m[i]
+                cosine_m[i] = x_m[i] * c - y_m[i] * s
+                sine_m[i] = x_m[i] * s + y_m[i] * c
+        for l in range(m, constants.shape[1]):
+            q = q_lm[l]
+            if l == m:
+                for i in range(n_pairs):
+                    q[i] = diagonal
+            elif l == m + 1:
+                first = constants[0, l, m] * diagonal
+                for i in range(n_pairs):
+                    q[i] = first * z_m[i]
+            else:
+                first, second, q1, q2 = constants[0, l, m], constants[1, l, m], q_lm[l - 1], q_lm[l - 2]
+                for i in range(n_pairs):
+                    q[i] = first * z_m[i] * q1[i] + second * q2[i]
+            norm, row = constants[2, l, m], y_am[l * l + l + m]
+            for i in range(n_pairs):
+                row[i] = norm * q[i] * cosine_m[i]
+            if m > 0:
+                row = y_am[l * l + l - m]
+                for i in range(n_pairs):
+                    row[i] = norm * q[i] * sine_m[i]
 
 
 @njit()

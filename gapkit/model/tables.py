@@ -82,7 +82,7 @@ def _table(term: SparseTerm, group: int, alpha: Array) -> PointSum:
     mix = rng.random((2000, 1))
     trial = points[rng.integers(len(points), size=2000)] * mix + points[rng.integers(len(points), size=2000)] * (1 - mix)
     truth, aim = exact.value(trial), _SAFETY * ERROR_BOUNDS[points.shape[1]]
-    build: Callable[[float], Table]
+    build: Callable[[float], PointSum]
     if points.shape[1] == 1:
         refinement, most = 200.0, float(_MOST_KNOTS)
 
