@@ -16,9 +16,11 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from .._device.harmonics import harmonics_gradient, polynomials
-from .._device.pair import contract_gradient, project_gradient, radial_functions, radial_functions_slopes
+from .._device.harmonics import harmonics_gradient
+from .._device.pair import project_gradient, radial_functions, radial_functions_slopes
 from . import njit
+from .lanes import N_LANES
+from .pair_batches import gradients_of_lanes, harmonics_of_batch
 
 __all__ = ["coefficient_gradient", "expand", "jacobian", "pair_gradient", "power_spectrum"]
 
@@ -78,47 +80,9 @@ def expand(
                     if m == _BATCH or (m > 0 and p == first[e + 1] - 1):
                         whole = (m + _FILL - 1) // _FILL * _FILL
                         weight_m[m:whole] = 0.0  # what an earlier batch left there adds nothing
-                        _harmonics_of_batch(whole, unit_cm, weight_m, constants, q_lm, y_am)
+                        harmonics_of_batch(whole, unit_cm, weight_m, constants, q_lm, y_am)
                         _add_products(whole, y_am, g_fm, c_edan[e, d])
                         m = 0
-
-
-@njit()
-def _harmonics_of_batch(n_pairs: int, unit_cm: Array, weight_m: Array, constants: Array, q_lm: Array, y_am: Array) -> None:
-    """Weight times Y_lm of a batch of unit vectors, as `harmonics`, with loops along the pairs.  ``q_lm`` is scratch space."""
-    x_m, y_m, z_m = unit_cm[0], unit_cm[1], unit_cm[2]
-    cosine_m, sine_m = q_lm[-2], q_lm[-1]
-    for i in range(n_pairs):
-        cosine_m[i] = weight_m[i]
-        sine_m[i] = 0.0
-    diagonal = 1.0
-    for m in range(constants.shape[1]):
-        if m > 0:
-            diagonal *= 2 * m - 1
-            for i in range(n_pairs):
-                c, s = cosine_m[i], sine_m[i]
-                cosine_m[i] = x_m[i] * c - y_m[i] * s
-                sine_m[i] = x_m[i] * s + y_m[i] * c
-        for l in range(m, constants.shape[1]):
-            q = q_lm[l]
-            if l == m:
-                for i in range(n_pairs):
-                    q[i] = diagonal
-            elif l == m + 1:
-                first = constants[0, l, m] * diagonal
-                for i in range(n_pairs):
-                    q[i] = first * z_m[i]
-            else:
-                first, second, q1, q2 = constants[0, l, m], constants[1, l, m], q_lm[l - 1], q_lm[l - 2]
-                for i in range(n_pairs):
-                    q[i] = first * z_m[i] * q1[i] + second * q2[i]
-            norm, row = constants[2, l, m], y_am[l * l + l + m]
-            for i in range(n_pairs):
-                row[i] = norm * q[i] * cosine_m[i]
-            if m > 0:
-                row = y_am[l * l + l - m]
-                for i in range(n_pairs):
-                    row[i] = norm * q[i] * sine_m[i]
 
 
 @njit()
@@ -239,28 +203,39 @@ def pair_gradient(
     gradient_pc: Array,
 ) -> None:
     """Adjoint of `expand`: dE/dD of every pair from dE/dc."""
-    l_max = table.shape[2] // g_edan.shape[3] - 1
+    n_functions = table.shape[2]
     n_environments = first.size - 1
     for block in prange((n_environments + _BLOCK - 1) // _BLOCK):
-        q = np.empty((l_max + 2, l_max + 2))
-        c = np.empty(l_max + 1)
-        s = np.empty(l_max + 1)
-        g = np.empty(table.shape[2])
-        dg = np.empty(table.shape[2])
+        g = np.empty(n_functions)
+        dg = np.empty(n_functions)
+        g_fm = np.zeros((n_functions, N_LANES))
+        dg_fm = np.zeros((n_functions, N_LANES))
+        geometry_km = np.zeros((4, N_LANES))
+        gradient_cm = np.empty((3, N_LANES))
+        pair_m = np.empty(N_LANES, np.int64)
         for e in range(block * _BLOCK, min(n_environments, (block + 1) * _BLOCK)):
-            for p in range(first[e], first[e + 1]):
-                r = distance_p[p]
-                if r >= reach:
-                    gradient_pc[p] = 0.0
-                    continue
-                ux, uy, uz = vector_pc[p, 0] / r, vector_pc[p, 1] / r, vector_pc[p, 2] / r
-                polynomials(ux, uy, uz, l_max, constants, q, c, s)
-                radial_functions_slopes(r, segments, table, g, dg)
-                moved, weight = density_s[species_p[p]], weight_s[species_p[p]]
-                fx, fy, fz = contract_gradient(ux, uy, uz, 1.0 / r, g_edan[e, moved], g, dg, constants, q, c, s)
-                gradient_pc[p, 0] = weight * fx
-                gradient_pc[p, 1] = weight * fy
-                gradient_pc[p, 2] = weight * fz
+            gradient_pc[first[e] : first[e + 1]] = 0.0
+            for d in range(g_edan.shape[1]):
+                m = 0
+                for p in range(first[e], first[e + 1]):
+                    r = distance_p[p]
+                    if density_s[species_p[p]] == d and r < reach:
+                        for c in range(3):
+                            geometry_km[c, m] = vector_pc[p, c] / r
+                        geometry_km[3, m] = 1.0 / r
+                        pair_m[m] = p
+                        radial_functions_slopes(r, segments, table, g, dg)
+                        for f in range(n_functions):
+                            g_fm[f, m] = g[f]
+                            dg_fm[f, m] = dg[f]
+                        m += 1
+                    if m == N_LANES or (m > 0 and p == first[e + 1] - 1):
+                        gradients_of_lanes(g_edan[e, d], constants, g_fm, dg_fm, geometry_km, gradient_cm)
+                        for i in range(m):
+                            weight = weight_s[species_p[pair_m[i]]]
+                            for c in range(3):
+                                gradient_pc[pair_m[i], c] = weight * gradient_cm[c, i]
+                        m = 0
 
 
 @njit()

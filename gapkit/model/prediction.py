@@ -43,7 +43,7 @@ UNCERTAINTY_CHOICES = (None, "exact", "fast", "prior")
 STD_DEFAULT = ("energy", "energies")
 """What standard deviations are given for when none are named."""
 
-_BLOCK = 256  # atoms whose kernels are held at a time
+_BLOCK = 128  # atoms at a time: their features and products stay in the cache
 
 
 @dataclass(frozen=True)
