@@ -12,11 +12,12 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from types import ModuleType
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import LibController, ThreadpoolController
 
 __all__ = [
     "acsf_ops",
     "body_ops",
+    "kernel_ops",
     "loops_are_compiled",
     "one_thread",
     "one_thread_in_workers",
@@ -25,7 +26,18 @@ __all__ = [
     "row_ops",
     "soap_ops",
     "table_ops",
+    "threads_for",
 ]
+
+
+_FEW_ATOMS = 200  # of which an evaluation takes milliseconds
+
+
+@lru_cache(maxsize=1)
+def _libraries() -> list[LibController]:
+    """Linear algebra that NumPy and SciPy have loaded; looking for it takes longer than to evaluate a small structure."""
+    result: list[LibController] = ThreadpoolController().lib_controllers
+    return result
 
 
 @contextmanager
@@ -33,13 +45,21 @@ def one_thread() -> Iterator[None]:
     """Use one thread for loops and linear algebra."""
     import numba
 
-    threads = numba.get_num_threads()
+    before = numba.get_num_threads(), [library.num_threads for library in _libraries()]
     numba.set_num_threads(1)
+    for library in _libraries():
+        library.set_num_threads(1)
     try:
-        with threadpool_limits(1):
-            yield
+        yield
     finally:
-        numba.set_num_threads(threads)
+        numba.set_num_threads(before[0])
+        for library, threads in zip(_libraries(), before[1], strict=True):
+            library.set_num_threads(threads)
+
+
+def threads_for(n_atoms: int) -> AbstractContextManager[None]:
+    """Use one thread for small structures: several would mostly wait for each other, on a busy machine for 10 ms a loop."""
+    return one_thread() if n_atoms <= _FEW_ATOMS else nullcontext()
 
 
 def one_thread_in_workers() -> AbstractContextManager[None]:
@@ -98,6 +118,14 @@ def repulsion_ops() -> ModuleType:
     from ._cpu import repulsion
 
     return repulsion
+
+
+def kernel_ops() -> ModuleType:
+    """Loops over kernels: powers of scalar products."""
+    _announce_compilation()
+    from ._cpu import kernels
+
+    return kernels
 
 
 def row_ops() -> ModuleType:

@@ -8,6 +8,7 @@ from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import NotFittedError
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import gapkit.calculator
 from gapkit import SOAP, DotProduct, GAPCalculator, GAPRegressor, Noise, Term
@@ -123,3 +124,55 @@ def test_positions_of_the_caller_stay(model):
     atoms.calc = GAPCalculator(model)
     atoms.get_forces()
     assert_array_equal(atoms.positions, before)
+
+
+@pytest.mark.parametrize(("n_atoms", "threads"), [(4, 1), (500, None)])
+def test_small_structures_are_evaluated_by_one_thread(model, monkeypatch, n_atoms, threads):
+    """Whatever the number of threads was, it is the same afterwards."""
+    pools = lambda: {pool["filepath"]: pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}  # noqa: E731
+    seen, predict = [], gapkit.calculator.predict
+    monkeypatch.setattr(gapkit.calculator, "predict", lambda *a, **k: seen.append(pools()) or predict(*a, **k))
+    atoms = copper_gold(4, (True, True, True)).repeat((1, 1, n_atoms // 4))
+    atoms.calc = GAPCalculator(model)
+    with threadpool_limits(2):
+        before = pools()
+        atoms.get_potential_energy()
+        assert pools() == before
+    (during,) = seen
+    assert set(during.values()) == ({threads} if threads else set(before.values()))
+
+
+def test_results_do_not_depend_on_the_threads(model):
+    """To rounding: matrix products may be cut differently (DESIGN section 5)."""
+    atoms = copper_gold(4, (True, True, True)).repeat((4, 4, 4))
+    results = []
+    for limit in (1, 2):
+        with threadpool_limits(limit):
+            (p,) = model.evaluate([atoms])
+            results.append(p)
+    p, q = results
+    assert_allclose(p.energies, q.energies, rtol=0, atol=1e-10)
+    assert_allclose(p.forces, q.forces, rtol=0, atol=1e-9)  # per Å
+
+
+def test_only_what_the_model_depends_on_is_evaluated_anew(model, monkeypatch):
+    calls, predict = [], gapkit.calculator.predict
+    monkeypatch.setattr(gapkit.calculator, "predict", lambda *a, **k: calls.append(1) or predict(*a, **k))
+    atoms = copper_gold(4, (True, True, True))
+    atoms.calc = GAPCalculator(model)
+    first = atoms.get_potential_energy()
+    atoms.set_initial_magnetic_moments(np.ones(len(atoms)))
+    atoms.set_initial_charges(np.ones(len(atoms)))
+    assert atoms.get_potential_energy() == first
+    assert len(calls) == 1
+    changes = {
+        "positions": lambda: atoms.positions.__iadd__(1e-15 * np.arange(12).reshape(4, 3)),
+        "numbers": lambda: atoms.set_atomic_numbers(atoms.numbers[::-1]),
+        "cell": lambda: atoms.set_cell(1.01 * atoms.cell.array),
+        "pbc": lambda: atoms.set_pbc((True, True, False)),
+        "smaller": lambda: atoms.__delitem__(0),
+    }
+    for k, change in enumerate(changes.values(), start=2):
+        change()
+        atoms.get_potential_energy()
+        assert len(calls) == k

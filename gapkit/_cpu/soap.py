@@ -16,9 +16,11 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from .._device.harmonics import harmonics, harmonics_gradient, polynomials
-from .._device.pair import contract_gradient, project_gradient, radial_functions, radial_functions_slopes
+from .._device.harmonics import harmonics_gradient
+from .._device.pair import project_gradient, radial_functions, radial_functions_slopes
 from . import njit
+from .lanes import N_LANES
+from .pair_batches import gradients_of_lanes, harmonics_of_batch
 
 __all__ = ["coefficient_gradient", "expand", "jacobian", "pair_gradient", "power_spectrum"]
 
@@ -26,7 +28,8 @@ Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
 _BLOCK = 16  # environments per parallel task: scratch arrays are allocated once per task
-_BATCH = 64  # pairs whose products are summed together: sums along them fill vector registers
+_BATCH = 32  # pairs whose products are summed together: sums along them fill vector registers, and all stays in the first cache
+_FILL = 16  # batches are filled up to a multiple of it with pairs of no weight: loops along them then leave no remainder
 
 
 @njit(parallel=True)
@@ -51,10 +54,12 @@ def expand(
     n_lm, n_functions = (l_max + 1) * (l_max + 1), table.shape[2]
     n_environments = first.size - 1
     for block in prange((n_environments + _BLOCK - 1) // _BLOCK):
-        y = np.empty(n_lm)
         g = np.empty(n_functions)
+        g_fm = np.zeros((n_functions, _BATCH))
         y_am = np.empty((n_lm, _BATCH))
-        g_fm = np.empty((n_functions, _BATCH))
+        q_lm = np.empty((l_max + 3, _BATCH))
+        unit_cm = np.zeros((3, _BATCH))
+        weight_m = np.empty(_BATCH)
         for e in range(block * _BLOCK, min(n_environments, (block + 1) * _BLOCK)):
             c_edan[e] = 0.0
             own = species_e[e]
@@ -65,16 +70,18 @@ def expand(
                 for p in range(first[e], first[e + 1]):
                     r = distance_p[p]
                     if density_s[species_p[p]] == d and r < reach:
-                        harmonics(vector_pc[p, 0] / r, vector_pc[p, 1] / r, vector_pc[p, 2] / r, l_max, constants, y)
+                        for c in range(3):
+                            unit_cm[c, m] = vector_pc[p, c] / r
+                        weight_m[m] = weight_s[species_p[p]]
                         radial_functions(r, segments, table, g)
-                        weight = weight_s[species_p[p]]
-                        for a in range(n_lm):
-                            y_am[a, m] = weight * y[a]
                         for f in range(n_functions):
                             g_fm[f, m] = g[f]
                         m += 1
                     if m == _BATCH or (m > 0 and p == first[e + 1] - 1):
-                        _add_products(m, y_am, g_fm, c_edan[e, d])
+                        whole = (m + _FILL - 1) // _FILL * _FILL
+                        weight_m[m:whole] = 0.0  # what an earlier batch left there adds nothing
+                        harmonics_of_batch(whole, unit_cm, weight_m, constants, q_lm, y_am)
+                        _add_products(whole, y_am, g_fm, c_edan[e, d])
                         m = 0
 
 
@@ -196,28 +203,39 @@ def pair_gradient(
     gradient_pc: Array,
 ) -> None:
     """Adjoint of `expand`: dE/dD of every pair from dE/dc."""
-    l_max = table.shape[2] // g_edan.shape[3] - 1
+    n_functions = table.shape[2]
     n_environments = first.size - 1
     for block in prange((n_environments + _BLOCK - 1) // _BLOCK):
-        q = np.empty((l_max + 2, l_max + 2))
-        c = np.empty(l_max + 1)
-        s = np.empty(l_max + 1)
-        g = np.empty(table.shape[2])
-        dg = np.empty(table.shape[2])
+        g = np.empty(n_functions)
+        dg = np.empty(n_functions)
+        g_fm = np.zeros((n_functions, N_LANES))
+        dg_fm = np.zeros((n_functions, N_LANES))
+        geometry_km = np.zeros((4, N_LANES))
+        gradient_cm = np.empty((3, N_LANES))
+        pair_m = np.empty(N_LANES, np.int64)
         for e in range(block * _BLOCK, min(n_environments, (block + 1) * _BLOCK)):
-            for p in range(first[e], first[e + 1]):
-                r = distance_p[p]
-                if r >= reach:
-                    gradient_pc[p] = 0.0
-                    continue
-                ux, uy, uz = vector_pc[p, 0] / r, vector_pc[p, 1] / r, vector_pc[p, 2] / r
-                polynomials(ux, uy, uz, l_max, constants, q, c, s)
-                radial_functions_slopes(r, segments, table, g, dg)
-                moved, weight = density_s[species_p[p]], weight_s[species_p[p]]
-                fx, fy, fz = contract_gradient(ux, uy, uz, 1.0 / r, g_edan[e, moved], g, dg, constants, q, c, s)
-                gradient_pc[p, 0] = weight * fx
-                gradient_pc[p, 1] = weight * fy
-                gradient_pc[p, 2] = weight * fz
+            gradient_pc[first[e] : first[e + 1]] = 0.0
+            for d in range(g_edan.shape[1]):
+                m = 0
+                for p in range(first[e], first[e + 1]):
+                    r = distance_p[p]
+                    if density_s[species_p[p]] == d and r < reach:
+                        for c in range(3):
+                            geometry_km[c, m] = vector_pc[p, c] / r
+                        geometry_km[3, m] = 1.0 / r
+                        pair_m[m] = p
+                        radial_functions_slopes(r, segments, table, g, dg)
+                        for f in range(n_functions):
+                            g_fm[f, m] = g[f]
+                            dg_fm[f, m] = dg[f]
+                        m += 1
+                    if m == N_LANES or (m > 0 and p == first[e + 1] - 1):
+                        gradients_of_lanes(g_edan[e, d], constants, g_fm, dg_fm, geometry_km, gradient_cm)
+                        for i in range(m):
+                            weight = weight_s[species_p[pair_m[i]]]
+                            for c in range(3):
+                                gradient_pc[pair_m[i], c] = weight * gradient_cm[c, i]
+                        m = 0
 
 
 @njit()

@@ -12,14 +12,14 @@ import math
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
 
-from .._backend import one_thread
+from .._backend import threads_for
 from ..gp.calibration import Calibration
 from ..gp.observations import labels_of
 from ..labeling import Entry, LabelQueue, Limits, read_journal, read_label, structure_hash
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Run"]
 
-_FEW_ATOMS = 200  # of which one step takes milliseconds
 _RECENT = 100  # states judged that the threshold follows from
 _LABELS = 10  # errors of labels that correct the calibration
 _CONTROLS = (10, 50)  # states judged without a label, before one is bought as a control: the first time, and later
@@ -380,7 +379,7 @@ class Run:
 
     def _threads(self) -> AbstractContextManager[None]:
         """One thread for small structures, where several only wait for each other."""
-        return one_thread() if max(len(atoms) for atoms in self.initial) <= _FEW_ATOMS else nullcontext()
+        return threads_for(max(len(atoms) for atoms in self.initial))
 
     def _hash(self, atoms: Atoms) -> str:
         return structure_hash(plain(atoms), self.learner.label_settings)

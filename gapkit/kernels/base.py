@@ -157,6 +157,28 @@ class Kernel(SklearnKernel):  # type: ignore[misc]
         """Kernel value, A, and B (None where it is 0) with one matrix product."""
         return self.slopes_of_products(X @ S.T, _squares(X)[:, None], _squares(S)[None, :])
 
+    def sum_and_gradient(self, X: Array, S: Array, alpha: Array) -> tuple[Array, Array]:
+        """g(x) = sum_m alpha_m k(x, s_m) and its gradient.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, n_features)
+            Where they are taken.
+        S : ndarray of shape (m, n_features)
+            Fixed feature vectors.
+        alpha : ndarray of shape (m,)
+            Coefficients.
+
+        Returns
+        -------
+        ndarrays of shape (n,) and (n, n_features)
+        """
+        value, a, b = self.value_and_slopes(X, S)
+        gradient = (a * alpha) @ S
+        if b is not None:
+            gradient += (b @ alpha)[:, None] * X
+        return value @ alpha, gradient
+
     def is_stationary(self) -> bool:
         """Whether k depends on x - s alone."""
         return False

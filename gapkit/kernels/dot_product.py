@@ -5,12 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .._backend import kernel_ops
 from .._validation import check_real
 from .base import Curvature, Kernel
 
 __all__ = ["DotProduct"]
 
 Array = NDArray[np.float64]
+
+_CACHED = 2**17  # products held at a time: they stay in the cache from one matrix product to the next
+_FEWEST_ROWS = 32  # fewer make slow matrix products
 
 
 class DotProduct(Kernel):
@@ -45,6 +49,21 @@ class DotProduct(Kernel):
         value = slope * (xs if float(self.zeta).is_integer() else np.maximum(xs, 0.0))
         slope *= self.zeta
         return value, slope, None
+
+    def sum_and_gradient(self, X: Array, S: Array, alpha: Array) -> tuple[Array, Array]:
+        """g(x) = sum_m alpha_m k(x, s_m) and its gradient; see `Kernel.sum_and_gradient`.  Products stay in the cache."""
+        if not float(self.zeta).is_integer():
+            return super().sum_and_gradient(X, S, alpha)
+        value, gradient = np.empty(len(X)), np.empty(X.shape)
+        step = max(_FEWEST_ROWS, _CACHED // len(S))
+        products = np.empty((min(step, len(X)), len(S)))
+        for start in range(0, len(X), step):
+            rows = slice(start, start + step)
+            xs = products[: len(X[rows])]
+            np.matmul(X[rows], S.T, out=xs)
+            kernel_ops().powers(int(self.zeta), alpha, xs, value[rows])
+            np.matmul(xs, S, out=gradient[rows])
+        return value, gradient
 
     def curvature_of_products(self, xs: Array, xx: Array, ss: Array) -> Curvature:
         """C0 to C4 from scalar products."""

@@ -15,7 +15,8 @@ from .atomic_energies import AtomicEnergies
 from .fast_posterior import FastPosterior
 from .glue import GlueTables
 from .repulsion import Repulsion
-from .tables import Table, tables_of
+from .sums import PointSum, sums_of
+from .tables import tables_of
 
 __all__ = ["APPROXIMATIONS", "Potential", "posterior_of"]
 
@@ -53,9 +54,15 @@ class Potential:
     core: Repulsion | GlueTables | None = None
 
     @cached_property
-    def tables(self) -> list[list[Table | None] | None]:
+    def tables(self) -> list[list[PointSum | None] | None]:
         """Splines of the terms that ask for them."""
         return [tables_of(term, alphas) for term, alphas in zip(self.terms, self.coefficients, strict=True)]
+
+    @cached_property
+    def sums(self) -> list[list[PointSum | None]]:
+        """Energies of environments per term and group (None without points): splines where asked for, else exact."""
+        exact = (sums_of(term, alphas) for term, alphas in zip(self.terms, self.coefficients, strict=True))
+        return [others if tables is None else tables for tables, others in zip(self.tables, exact, strict=True)]
 
     @cached_property
     def fast(self) -> FastPosterior:

@@ -20,7 +20,7 @@ from .fast_spread import Committee, FastSpread
 from .potential import Potential
 from .prior_spread import PriorSpread
 from .spread import Spread
-from .tables import ExactSum, Table
+from .sums import ExactSum, PointSum, sums_of
 
 __all__ = [
     "STD_CHOICES",
@@ -43,7 +43,7 @@ UNCERTAINTY_CHOICES = (None, "exact", "fast", "prior")
 STD_DEFAULT = ("energy", "energies")
 """What standard deviations are given for when none are named."""
 
-_BLOCK = 256  # atoms whose kernels are held at a time
+_BLOCK = 128  # atoms at a time: their features and products stay in the cache
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def predict(
         widest = max([1, *(len(points) for points in term.points)])
         for centers in blocks_of_centers(term.descriptor.entries_until(neighbors), 8 * widest, _BLOCK):
             features = term.descriptor.compute(neighbors, centers=centers)
-            kernels = _add_term(term, potential.coefficients[t], potential.tables[t], features, energies, gradient)
+            kernels = _add_term(term, potential.sums[t], features, energies, gradient, spread is not None)
             if spread:
                 spread.add(t, features, kernels)
             if committee:
@@ -183,14 +183,14 @@ def wanted_deviations(uncertainty: str | None, std: Collection[str]) -> frozense
 
 def _add_term(
     term: SparseTerm,
-    alphas: Sequence[Array],
-    tables: Sequence[Table | None] | None,
+    sums: Sequence[PointSum | None],
     features: Features,
     energies: Array,
     gradient: Array | None,
+    with_kernels: bool,
 ) -> dict[int, Array]:
-    """Add the local energies of a block of environments and their pair gradients; return kernels that were needed."""
-    energy, slope, kernels = environment_energies(term, alphas, tables, features, gradient is not None)
+    """Add the local energies of a block of environments and their pair gradients; return kernels, if asked for."""
+    energy, slope, kernels = environment_energies(term, sums, features, gradient is not None, with_kernels)
     of_weight = None
     if features.weights is not None:
         of_weight, energy = energy, energy * features.weights
@@ -205,29 +205,27 @@ def _add_term(
 
 
 def environment_energies(
-    term: SparseTerm, alphas: Sequence[Array], tables: Sequence[Table | None] | None, features: Features, with_slope: bool
+    term: SparseTerm, sums: Sequence[PointSum | None], features: Features, with_slope: bool, with_kernels: bool = False
 ) -> tuple[Array, Array | None, dict[int, Array]]:
     """Energies of environments before their weights (eV, multiplicity included), and their derivatives by the features.
 
-    The last result is the kernel of the environments with the sparse points, for each group that is not tabulated.
+    The last result, if asked for, is the kernel of the environments with the sparse points, of groups that need it anyway.
     """
     n_times = term.descriptor.multiplicity
     energy, slope = np.zeros(len(features.values)), np.zeros_like(features.values) if with_slope else None
     kernels: dict[int, Array] = {}
-    for group, alpha in enumerate(alphas):
+    for group, of_group in enumerate(sums):
         members = np.flatnonzero(features.groups == group)
-        if len(members) == 0 or len(alpha) == 0:
+        if len(members) == 0 or of_group is None:
             continue
         every = slice(None) if len(members) == len(features.groups) else members
-        table = None if tables is None else tables[group]
-        value: Array
-        gradient: Array | None = None
-        if table is None:
-            value, gradient, kernels[group] = ExactSum(term, group, alpha).with_kernel(features.values[every], with_slope)
+        x = features.values[every]
+        if with_kernels and isinstance(of_group, ExactSum):
+            value, gradient, kernels[group] = of_group.with_kernel(x)
         elif with_slope:
-            value, gradient = table(features.values[every])
+            value, gradient = of_group(x)
         else:
-            value = table.value(features.values[every])
+            value, gradient = of_group.value(x), None
         energy[every] = n_times * value
         if slope is not None and gradient is not None:
             slope[every] = n_times * gradient
@@ -240,10 +238,10 @@ def table_errors(potential: Potential, neighbors: NeighborList) -> dict[int, flo
     for t, (term, alphas, tables) in enumerate(zip(potential.terms, potential.coefficients, potential.tables, strict=True)):
         if tables is None:
             continue
-        errors[t] = 0.0
+        errors[t], without_tables = 0.0, sums_of(term, alphas)
         for centers in blocks_of_centers(term.descriptor.entries_until(neighbors), 8 * term.n_points, _BLOCK):
             features = term.descriptor.compute(neighbors, centers=centers)
-            exact, tabulated = (environment_energies(term, alphas, use, features, False)[0] for use in (None, tables))
+            exact, tabulated = (environment_energies(term, sums, features, False)[0] for sums in (without_tables, tables))
             errors[t] = max(errors[t], float(np.abs(features.weights_or_ones * (exact - tabulated)).max(initial=0.0)))
     return errors
 

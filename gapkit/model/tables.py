@@ -6,7 +6,6 @@ Forces are the exact gradient of the splined energy.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -17,8 +16,9 @@ from scipy.ndimage import spline_filter
 from .._backend import table_ops
 from ..gp.sparse_term import SparseTerm
 from ..neighbors import SHORTEST_DISTANCE
+from .sums import ExactSum, PointSum
 
-__all__ = ["ERROR_BOUNDS", "ExactSum", "Table", "tables_of"]
+__all__ = ["ERROR_BOUNDS", "tables_of"]
 
 Array = NDArray[np.float64]
 
@@ -32,53 +32,10 @@ _BEYOND = 0.2  # of the range of the sparse points: how far the box reaches past
 _SAFETY = 0.1  # of the error bound is what the table aims at
 
 
-class Table(ABC):
-    """g(x) of one group of environments, exact or as a spline."""
-
-    @abstractmethod
-    def __call__(self, x: Array) -> tuple[Array, Array]:
-        """Values (n,) and gradients (n, n_features) at features x (n, n_features)."""
-
-    def value(self, x: Array) -> Array:
-        """Values alone."""
-        return self(x)[0]
-
-
-class ExactSum(Table):
-    """g(x) from the sparse points themselves."""
-
-    def __init__(self, term: SparseTerm, group: int, alpha: Array) -> None:
-        self.term, self.group = term, group
-        self.points, self.alpha = term.seen(group, term.points[group]), alpha * term.weights[group]
-
-    def __call__(self, x: Array) -> tuple[Array, Array]:
-        """Values and gradients."""
-        value, slope, _ = self.with_kernel(x)
-        assert slope is not None  # noqa: S101 - for the type checker
-        return value, slope
-
-    def with_kernel(self, x: Array, with_slope: bool = True) -> tuple[Array, Array | None, Array]:
-        """Values, gradients if asked for, and the kernel with the sparse points, which others may use."""
-        scaled = self.term.seen(self.group, x)
-        if not with_slope:
-            kernel = self.term.kernel(scaled, self.points)
-            return kernel @ self.alpha, None, kernel
-        kernel, a, b = self.term.kernel.value_and_slopes(scaled, self.points)
-        a *= self.alpha
-        slope = a @ self.points
-        if b is not None:
-            slope += (b @ self.alpha)[:, None] * scaled
-        return kernel @ self.alpha, self.term.scaled(self.group, slope), kernel
-
-    def value(self, x: Array) -> Array:
-        """Values alone: no slopes are computed."""
-        return self.with_kernel(x, with_slope=False)[0]
-
-
-class _Line(Table):
+class _Line(PointSum):
     """Function of a distance: piecewise cubic through values and slopes."""
 
-    def __init__(self, exact: Table, low: float, high: float, n: int) -> None:
+    def __init__(self, exact: PointSum, low: float, high: float, n: int) -> None:
         knots = np.linspace(low, high, n)
         value, slope = exact(knots[:, None])
         self.spline = CubicHermiteSpline(knots, value, slope[:, 0])
@@ -88,10 +45,10 @@ class _Line(Table):
         return self.spline(x[:, 0]), self.slope(x[:, 0])[:, None]
 
 
-class _Box(Table):
+class _Box(PointSum):
     """Function of three distances: tensor product of cubic B-splines in a box, the exact sum outside."""
 
-    def __init__(self, exact: Table, low: Array, high: Array, shape: Sequence[int]) -> None:
+    def __init__(self, exact: PointSum, low: Array, high: Array, shape: Sequence[int]) -> None:
         self.exact, self.box = exact, (low, high)
         spacing = (high - low) / (np.asarray(shape) - 1)
         self.low, self.inverse = low - _MARGIN * spacing, 1.0 / spacing
@@ -111,21 +68,21 @@ class _Box(Table):
         return value, slope
 
 
-def tables_of(term: SparseTerm, alphas: Sequence[Array]) -> list[Table | None] | None:
+def tables_of(term: SparseTerm, alphas: Sequence[Array]) -> list[PointSum | None] | None:
     """Splines of all groups of a term whose descriptor asks for them (None for empty groups), else None."""
     if not getattr(term.descriptor, "tabulate", False):
         return None
     return [_table(term, group, alpha) if len(alpha) else None for group, alpha in enumerate(alphas)]
 
 
-def _table(term: SparseTerm, group: int, alpha: Array) -> Table:
+def _table(term: SparseTerm, group: int, alpha: Array) -> PointSum:
     """Refine until the error between sparse points is a tenth of the bound, or the table is as large as is sensible."""
     exact, points, r_cut = ExactSum(term, group, alpha), term.points[group], float(term.descriptor.neighbor_range)
     rng = np.random.default_rng(0)
     mix = rng.random((2000, 1))
     trial = points[rng.integers(len(points), size=2000)] * mix + points[rng.integers(len(points), size=2000)] * (1 - mix)
     truth, aim = exact.value(trial), _SAFETY * ERROR_BOUNDS[points.shape[1]]
-    build: Callable[[float], Table]
+    build: Callable[[float], PointSum]
     if points.shape[1] == 1:
         refinement, most = 200.0, float(_MOST_KNOTS)
 

@@ -143,3 +143,16 @@ def test_operators_and_repr():
 def test_bad_input(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize("zeta", [1, 2, 3, 4, 7, 2.5])
+@pytest.mark.parametrize(("n", "m"), [(5, 3), (300, 700), (1, 1)])
+def test_sum_and_gradient_in_the_cache_is_the_general_one(zeta, n, m):
+    """Same products, powers taken in another order: 1e-13 of the sum of magnitudes."""
+    rng = np.random.default_rng(0)
+    x, s, alpha = rng.random((n, 9)), rng.random((m, 9)), rng.normal(size=m)
+    kernel = DotProduct(zeta)
+    value, gradient = kernel.sum_and_gradient(x, s, alpha)
+    k, a, _ = kernel.value_and_slopes(x, s)
+    assert_allclose(value, k @ alpha, rtol=0, atol=1e-13 * (k @ np.abs(alpha)).max())
+    assert_allclose(gradient, (a * alpha) @ s, rtol=0, atol=1e-13 * ((a * np.abs(alpha)) @ s).max())
