@@ -19,6 +19,7 @@ __all__ = [
     "body_ops",
     "kernel_ops",
     "loops_are_compiled",
+    "n_threads",
     "one_thread",
     "one_thread_in_workers",
     "pair_ops",
@@ -55,6 +56,13 @@ def one_thread() -> Iterator[None]:
         numba.set_num_threads(before[0])
         for library, threads in zip(_libraries(), before[1], strict=True):
             library.set_num_threads(threads)
+
+
+def n_threads() -> int:
+    """Number of threads that loops use now: blocks of work are so much larger, that each has its share in its own cache."""
+    import numba
+
+    return int(numba.get_num_threads())
 
 
 def threads_for(n_atoms: int) -> AbstractContextManager[None]:

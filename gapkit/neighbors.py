@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from ase import Atoms
@@ -54,8 +55,10 @@ def check_structures(frames: Sequence[Atoms], *, name: str = "frames", first_fra
             raise InvalidStructureError(f"Positions must be finite; got NaN or inf in frame {k}. Remove the frame.")
         if not np.isfinite(atoms.cell.array).all():
             raise InvalidStructureError(f"The cell must be finite; got NaN or inf in frame {k}. Remove the frame.")
-        periodic = atoms.cell.array[atoms.pbc]
-        if len(periodic) and np.linalg.matrix_rank(periodic) < len(periodic):
+    # one call for all: each takes longer than the energy of an atom
+    ranks = np.linalg.matrix_rank(np.array([atoms.cell.array * atoms.pbc[:, None] for atoms in frames]))
+    for k, (atoms, rank) in enumerate(zip(frames, ranks, strict=True), start=first_frame):
+        if rank < atoms.pbc.sum():
             raise InvalidStructureError(
                 f"Periodic directions need independent cell vectors; got pbc {atoms.pbc.tolist()} with cell "
                 f"{atoms.cell.array.tolist()} in frame {k}. Set the cell, or pbc to False."
@@ -150,8 +153,8 @@ class NeighborList:
         sizes = np.array([len(atoms) for atoms in structures])
         first_atom = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         i_parts, j_parts, shift_parts = [], [], []
-        for atoms, offset in zip(structures, first_atom, strict=False):
-            box = complete_cell(atoms.cell.array)
+        cells = np.array([complete_cell(atoms.cell.array) for atoms in structures])
+        for atoms, box, offset in zip(structures, cells, first_atom, strict=False):
             i, j, shift = finder.compute(
                 points=np.ascontiguousarray(atoms.positions, float), box=box, periodic=atoms.pbc, quantities="ijS"
             )
@@ -162,7 +165,6 @@ class NeighborList:
             int(first_atom[-1]), np.concatenate(i_parts), np.concatenate(j_parts), np.concatenate(shift_parts)
         )
         positions = np.concatenate([atoms.positions for atoms in structures]).astype(float)
-        cells = np.array([complete_cell(atoms.cell.array) for atoms in structures])
         structure = np.repeat(np.arange(len(structures)), sizes)
         vectors, distances = _vectors(positions, cells, structure, first, neighbors, shifts)
         result = cls(
@@ -229,7 +231,12 @@ class NeighborList:
 
     def has_stress(self, structure: int) -> bool:
         """Whether stress is defined for a structure: a cell of rank 3 and at least one periodic direction."""
-        return bool(self.pbc[structure].any() and np.linalg.matrix_rank(self.cells[structure]) == 3)
+        return bool(self._have_stress[structure])
+
+    @cached_property
+    def _have_stress(self) -> NDArray[np.bool_]:
+        result: NDArray[np.bool_] = self.pbc.any(axis=1) & (np.linalg.matrix_rank(self.cells) == 3)
+        return result
 
     def _check_distances(self) -> None:
         if len(self.distances) == 0:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .._backend import n_threads
 from .._validation import check_choice, describe
 from ..descriptors import Features
 from ..exceptions import InvalidStructureError
@@ -43,7 +44,7 @@ UNCERTAINTY_CHOICES = (None, "exact", "fast", "prior")
 STD_DEFAULT = ("energy", "energies")
 """What standard deviations are given for when none are named."""
 
-_BLOCK = 128  # atoms at a time: their features and products stay in the cache
+_BLOCK = 128  # atoms at a time for each thread: their features and products stay in the cache
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def predict(
     committee = Committee(potential, neighbors) if of_derivatives and fast else None
     for t, term in enumerate(potential.terms):
         widest = max([1, *(len(points) for points in term.points)])
-        for centers in blocks_of_centers(term.descriptor.entries_until(neighbors), 8 * widest, _BLOCK):
+        for centers in blocks_of_centers(term.descriptor.entries_until(neighbors), 8 * widest, _BLOCK * n_threads()):
             features = term.descriptor.compute(neighbors, centers=centers)
             kernels = _add_term(term, potential.sums[t], features, energies, gradient, spread is not None)
             if spread:
