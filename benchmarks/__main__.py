@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SCRIPTS = ("silicon", "quip", "descriptors", "posterior", "scaling", "drift")
+SCRIPTS = ("silicon", "predict", "scaling", "quip", "descriptors", "posterior", "drift")
 """What is run when none is named: speed and memory; benchmarks of accuracy and of active learning take longer."""
 
 

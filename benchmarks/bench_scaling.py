@@ -1,11 +1,11 @@
-"""How time and memory grow with atoms, sparse points, species, threads and the number of structures; shares of dgemm's peak.
+"""How the time of a prediction grows with sparse points and species, and shrinks with threads; shares of dgemm's peak.
 
 Silicon with n_max 8, l_max 6, r_cut 5 and 1000 sparse points (zeta 4) unless said; energy, forces and stress through the public
-`GAPCalculator` and `evaluate`.  The models are fitted to energies that are nearly constant: what their weights are does not
+`GAPCalculator`; growth with atoms is in ``bench_predict.py``.  The models are fitted to energies that are nearly constant: what their weights are does not
 matter here, and atoms fly freely.
 
     python benchmarks/bench_scaling.py            about 10 minutes
-    python benchmarks/bench_scaling.py --small    without the largest models and cells
+    python benchmarks/bench_scaling.py --small    without the largest models
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ import argparse
 import json
 import subprocess
 import sys
-import time
 import warnings
 
 import numpy as np
-from common import median_time, one_thread, peak_gb, report
+from common import median_time, one_thread, report
 
 if __name__ == "__main__" and "--threads" not in sys.argv:
     one_thread()
@@ -96,17 +95,6 @@ def per_atom(functions: dict[object, tuple[object, int]], repeats: int = 5) -> d
     return {name: 1e6 * times[name] / n for name, (_, n) in functions.items()}
 
 
-def atoms_rows(small: bool) -> list[list[object]]:
-    model, rows = of_silicon(1000), []
-    for n in (2, 4, 8, 16, 23)[: 3 if small else 5]:
-        atoms, before = silicon(n), peak_gb()
-        times = per_atom({"": (step(model, atoms), len(atoms))}, 5 if n < 16 else 3)
-        rows.append([len(atoms), times[""], peak_gb() - before])
-    flat = [row[1] for row in rows]
-    print(f"largest over smallest time per atom: {max(flat) / min(flat):.2f}")
-    return rows
-
-
 def sparse_rows(small: bool) -> list[list[object]]:
     atoms = silicon(4)
     n_pairs = step(of_silicon(100), atoms) and _n_pairs(atoms)
@@ -137,50 +125,6 @@ def species_rows(small: bool) -> list[list[object]]:
     return [[n, times[n], times[n] / times[1]] for n in times]
 
 
-def batch_rows() -> list[list[object]]:
-    model = of_silicon(1000)
-    one, many = silicon(8), [silicon(1, k) for k in range(512)]
-    functions = {
-        "one cell of 4096 atoms": (lambda: model.evaluate([one]), 4096),
-        "512 cells of 8 atoms in one call": (lambda: model.evaluate(many), 4096),
-        "one cell, standard deviations of local energies": (
-            lambda: model.evaluate([one], uncertainty="exact", std=("energies",)),
-            4096,
-        ),
-    }
-    for function, _ in functions.values():
-        function()
-    times = per_atom(functions)
-    return [[name, t, t / times["one cell of 4096 atoms"]] for name, t in times.items()]
-
-
-def dynamics_rows() -> list[list[object]]:
-    """A step of ASE's velocity Verlet beside the evaluation that is in it."""
-    from ase import units
-    from ase.md.verlet import VelocityVerlet
-
-    model, rows = of_silicon(1000), []
-    for n in (2, 4):
-        atoms = silicon(n)
-        atoms.calc = calculator = GAPCalculator(model)
-        inside = [0.0]
-        calculate = calculator.calculate
-
-        def timed(*a, _calculate=calculate, _inside=inside, **k):
-            start = time.perf_counter()
-            _calculate(*a, **k)
-            _inside[0] += time.perf_counter() - start
-
-        calculator.calculate = timed
-        dynamics = VelocityVerlet(atoms, 1.0 * units.fs)
-        dynamics.run(20)
-        inside[0], start = 0.0, time.perf_counter()
-        dynamics.run(100)
-        total = time.perf_counter() - start
-        rows.append([len(atoms), 10.0 * total, 100.0 * (total - inside[0]) / total])
-    return rows
-
-
 def time_on_threads() -> None:
     """In a process of its own: seconds of a step of 512 atoms."""
     print(json.dumps(median_time({"step": step(of_silicon(1000), silicon(4))}, 21)["step"]))
@@ -203,20 +147,17 @@ def threads_rows() -> list[list[object]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", action="store_true", help="without the largest models and cells")
+    parser.add_argument("--small", action="store_true", help="without the largest models")
     parser.add_argument("--threads", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.threads:
         return time_on_threads()
     tables = {
-        "atoms": (("atoms", "µs/atom", "GB more"), lambda: atoms_rows(options.small)),
         "sparse": (
             ("sparse points", "µs/atom, zeta 4", "Gflop/s", "% of dgemm", "µs/atom, zeta 2"),
             lambda: sparse_rows(options.small),
         ),
         "species": (("species, 2000 sparse points", "µs/atom", "over one species"), lambda: species_rows(options.small)),
-        "batch": (("evaluate", "µs/atom", "over one cell"), batch_rows),
-        "dynamics": (("atoms", "ms per step", "% outside the calculator"), dynamics_rows),
         "threads": (("threads, 512 atoms", "µs/atom", "times faster"), threads_rows),
     }
     for name, (header, rows) in tables.items():

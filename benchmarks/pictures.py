@@ -25,10 +25,13 @@ def draw() -> list[Path]:
 
     figure, axes = plt.subplots(2, 2, figsize=(9, 6.5), layout="constrained")
     growth, peers, points, species = axes.flat
-    atoms = rows_of("scaling_atoms")
-    growth.semilogx([row[0] for row in atoms], [row[1] for row in atoms], "o-")
-    growth.set(title="atoms", xlabel="atoms in the cell", ylabel="µs per atom")
-    growth.set_ylim(0.0, 1.3 * max([row[1] for row in atoms], default=1.0))
+    atoms = rows_of("predict_atoms")
+    for zeta, style in (("zeta 4", "o-"), ("zeta 2", "s--")):
+        growth.semilogx(
+            [row[1] for row in atoms if row[0] == zeta], [row[2] for row in atoms if row[0] == zeta], style, label=zeta
+        )
+    growth.set(title="atoms", xlabel="atoms in the cell", ylabel="µs per atom", ylim=(0.0, None))
+    growth.legend()
     bars = [(row[0], row[2]) for row in rows_of("silicon_evaluate")[1:]] + [
         ("fit of 2720 atoms (gap_fit)", row[4]) for row in rows_of("silicon_fit")[1:]
     ]
