@@ -1,8 +1,8 @@
 """How the time of a prediction grows with sparse points and species, and shrinks with threads; shares of dgemm's peak.
 
 Silicon with n_max 8, l_max 6, r_cut 5 and 1000 sparse points (zeta 4) unless said; energy, forces and stress through the public
-`GAPCalculator`; growth with atoms is in ``bench_predict.py``.  The models are fitted to energies that are nearly constant: what their weights are does not
-matter here, and atoms fly freely.
+`GAPCalculator`; growth with atoms is in ``bench_predict.py``.  The models are fitted to energies that are nearly constant: what
+their weights are does not matter here.
 
     python benchmarks/bench_scaling.py            about 10 minutes
     python benchmarks/bench_scaling.py --small    without the largest models
