@@ -7,21 +7,16 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from types import ModuleType
-from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
 __all__ = [
     "acsf_ops",
     "body_ops",
-    "free_threads",
-    "in_threads",
     "loops_are_compiled",
     "one_thread",
     "one_thread_in_workers",
@@ -31,12 +26,6 @@ __all__ = [
     "soap_ops",
     "table_ops",
 ]
-
-
-_MOST_THREADS = 8  # each holds a chunk of rows; the factor into which one thread folds them takes no more
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
 @contextmanager
@@ -51,44 +40,6 @@ def one_thread() -> Iterator[None]:
             yield
     finally:
         numba.set_num_threads(threads)
-
-
-def in_threads(function: Callable[[_Item], _Result], items: Iterable[_Item], n_threads: int | None = None) -> Iterator[_Result]:
-    """Results in order, some computed ahead: as many at a time as Numba has threads, each by one thread from end to end.
-
-    Threads inside every product and loop would wait for each other at each of their ends, and by spinning: on a busy machine
-    ten times the work.  Results do not depend on the number of threads.  While the results are used, linear algebra has one.
-    """
-    import numba
-
-    n_threads = n_threads or free_threads()
-    with one_thread():
-        if n_threads == 1:
-            yield from map(function, items)
-            return
-        with ThreadPoolExecutor(n_threads, initializer=numba.set_num_threads, initargs=(1,)) as pool:
-            ahead: deque[Future[_Result]] = deque()
-            try:
-                for item in items:
-                    ahead.append(pool.submit(function, item))
-                    if len(ahead) > n_threads:
-                        yield ahead.popleft().result()
-                while ahead:
-                    yield ahead.popleft().result()
-            finally:
-                for future in ahead:
-                    future.cancel()
-
-
-def free_threads() -> int:
-    """Numba's number of threads, at most `_MOST_THREADS`; one where its layer cannot be entered by several at a time."""
-    import numba
-
-    try:
-        several = numba.threading_layer() != "workqueue"
-    except ValueError:  # no loop has run yet
-        several = True
-    return min(_MOST_THREADS, int(numba.get_num_threads())) if several else 1
 
 
 def one_thread_in_workers() -> AbstractContextManager[None]:

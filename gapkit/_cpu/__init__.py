@@ -61,9 +61,9 @@ def njit(*, parallel: bool = False) -> Callable[[_F], _F]:
         kept = config.CACHE_DIR
         config.CACHE_DIR = str(cache_folder())  # read by Numba here, when the function is decorated, and not later
         try:
-            compiled: _F = numba.njit(
-                cache=cache_is_writable(), error_model="numpy", parallel=parallel, fastmath=FREE_ORDER, nogil=True
-            )(function)
+            compiled: _F = numba.njit(cache=cache_is_writable(), error_model="numpy", parallel=parallel, fastmath=FREE_ORDER)(
+                function
+            )
         finally:
             config.CACHE_DIR = kept
         return compiled

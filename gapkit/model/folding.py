@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from .._backend import in_threads, one_thread_in_workers
+from .._backend import one_thread_in_workers
 from ..gp.design import own_noise, targets
 from ..gp.observations import KINDS, Labels, Noise
 from ..gp.posterior import RowFactor, SparsePosterior
@@ -141,14 +141,8 @@ def fold_rows(
     """
     factors: Factors = {} if onto is None else onto
     if executor is None:
-
-        def blocks(chunk: RowChunk) -> list[RowBlock]:
-            return _blocks(model, chunk, approximation)
-
-        computed = zip(chunks, in_threads(blocks, chunks), strict=True)
-        for chunk, rows in track(computed, "rows", len(chunks), show=show):
-            for block in rows:
-                fold_block(factors, model, block, chunk.noise_class, approximation)
+        for chunk in track(chunks, "rows", len(chunks), show=show):
+            _fold_chunk(factors, model, chunk, approximation)
         return factors
     bounds = np.linspace(0, len(chunks), min(_TASKS, len(chunks)) + 1).astype(int)
     futures = [executor.submit(fold_task, model, list(chunks[a:b]), approximation) for a, b in pairwise(bounds)]
@@ -172,8 +166,7 @@ def fold_task(model: SparseModel, chunks: Sequence[RowChunk], approximation: str
     factors: Factors = {}
     with one_thread_in_workers():
         for chunk in chunks:
-            for block in _blocks(model, chunk, approximation):
-                fold_block(factors, model, block, chunk.noise_class, approximation)
+            _fold_chunk(factors, model, chunk, approximation)
     return factors
 
 
@@ -191,9 +184,10 @@ def merge_factors(factors: Factors, others: Mapping[str, RowFactor]) -> None:
         factors[name].merge(others[name])
 
 
-def _blocks(model: SparseModel, chunk: RowChunk, approximation: str) -> list[RowBlock]:
-    """What is folded of a chunk."""
-    return list(whitened_rows(model.sparse, chunk, unexplained=approximation in ("fitc", "vfe")))
+def _fold_chunk(factors: Factors, model: SparseModel, chunk: RowChunk, approximation: str) -> None:
+    """Fold the rows of a chunk into ``factors``, in place."""
+    for block in whitened_rows(model.sparse, chunk, unexplained=approximation in ("fitc", "vfe")):
+        fold_block(factors, model, block, chunk.noise_class, approximation)
 
 
 def fold_block(factors: Factors, model: SparseModel, block: RowBlock, noise_class: str, approximation: str) -> None:

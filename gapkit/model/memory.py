@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from .._backend import free_threads
 from ..gp.design import _BLOCK_BYTES, _PRODUCT_BYTES
 from ..gp.observations import Labels, Noise
 from .fitting import _POOL
@@ -52,7 +51,7 @@ def fit_memory(sizes: FitSizes) -> Stages:
         "rows": {
             "kernels of sparse points": kernel,
             "factors of labels": factors,
-            "chunk of each thread": free_threads() * max(_chunk(sizes, chunk) for chunk in sizes.chunks),
+            "chunk": max(_chunk(sizes, chunk) for chunk in sizes.chunks),
         },
         "solve": {
             "kernels of sparse points": kernel,
