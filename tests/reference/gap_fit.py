@@ -154,7 +154,8 @@ def system_of(model, quip: QuipModel) -> System:
             energies.append((np.sqrt(len(atoms)) * rows.energy[0], sigma**2, energy, "energy"))
         if labels.forces is not None:
             sigma = np.where(np.isnan(own.forces), of_class.forces, own.forces)
-            every = zip(-rows.forces, sigma**2, -labels.forces.ravel(), ["forces"] * len(sigma), strict=True)
+            given = labels.forces[labels.force_atoms()].ravel()  # atoms that are left out have no rows
+            every = zip(-rows.forces, sigma**2, -given, ["forces"] * len(sigma), strict=True)
             others += [row for row in every if np.isfinite(row[1])]
         if labels.stress is not None:
             volume, sigma = atoms.get_volume(), np.where(np.isnan(own.stress), of_class.stress, own.stress)
