@@ -15,7 +15,7 @@ from collections import defaultdict
 
 import numpy as np
 from bench_silicon import L_MAX, N_MAX, N_SPARSE, R_CUT, frames
-from common import one_thread, report
+from common import one_thread, report, step_of
 
 one_thread()
 
@@ -48,26 +48,9 @@ def cpu_time(functions, repeats: int = REPEATS) -> dict[str, float]:
     return {name: float(np.median(t)) for name, t in times.items()}
 
 
-def step_of(model, atoms):
-    """A step as in molecular dynamics: a small move, then energy, forces and stress."""
-    from gapkit import GAPCalculator
-
-    atoms = atoms.copy()
-    atoms.calc = GAPCalculator(model)
-    start, moves = atoms.positions.copy(), np.random.default_rng(0).normal(0.0, 1e-3, (2, len(atoms), 3))
-    count = [0]
-
-    def step():
-        count[0] += 1
-        atoms.positions = start + moves[count[0] % 2]
-        return atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
-
-    step()
-    return step
-
-
 def stages(model) -> None:
     """Flops as reference/descriptors.md counts them: P pairs in reach, D features, M points."""
+    from gapkit import GAPCalculator
     from gapkit._backend import pair_ops, soap_ops
     from gapkit.kernels import DotProduct
     from gapkit.neighbors import NeighborList
@@ -97,7 +80,7 @@ def stages(model) -> None:
 
         setattr(place, name, timed)
     square = np.random.default_rng(0).random((1000, 1000))
-    step, runs = step_of(model, atoms), defaultdict(list)
+    step, runs = step_of(GAPCalculator(model), atoms), defaultdict(list)
     for _ in range(REPEATS):
         spent.clear()
         start = time.thread_time()
@@ -134,7 +117,7 @@ def main() -> None:
     for zeta, model in models.items():
         runs = {}
         for n in (8 * r**3 for r in sizes):
-            step, times = step_of(model, silicon(round((n / 8) ** (1 / 3)))), max(1, 2048 // n)
+            step, times = step_of(GAPCalculator(model), silicon(round((n / 8) ** (1 / 3)))), max(1, 2048 // n)
             runs[n * times, n] = lambda step=step, times=times: [step() for _ in range(times)]
         for (atoms, n), seconds in cpu_time(runs, 5).items():
             rows.append([f"zeta {zeta}", n, 1e6 * seconds / atoms])

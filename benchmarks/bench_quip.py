@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from common import SHARED, measured, median_time, one_thread, report
+from common import SHARED, measured, median_time, one_thread, report, step_of
 
 one_thread()
 
@@ -71,20 +71,8 @@ def compare(name: str, path: Path, atoms, asked: float) -> list[object]:
     import gapkit
 
     calculators = {"quippy": Potential(param_filename=str(path)), "gapkit": gapkit.GAPCalculator(gapkit.load(path))}
-    step = np.random.default_rng(0).normal(0.0, 1e-3, (2, *atoms.positions.shape))
-    runs, forces = {}, {}
-    for which, calculator in calculators.items():
-        copy = atoms.copy()
-        copy.calc = calculator
-        forces[which] = copy.get_forces()
-
-        def run(copy=copy, state=[0]):  # noqa: B006
-            state[0] += 1
-            copy.positions = atoms.positions + step[state[0] % 2]
-            return copy.get_potential_energy(), copy.get_forces(), copy.get_stress()
-
-        run()
-        runs[which] = run
+    forces = {which: calculator.get_forces(atoms) for which, calculator in calculators.items()}
+    runs = {which: step_of(calculator, atoms) for which, calculator in calculators.items()}
     times = median_time(runs)
     per_atom = {which: 1e6 * t / len(atoms) for which, t in times.items()}
     difference = np.abs(forces["gapkit"] - forces["quippy"]).max()

@@ -1,8 +1,8 @@
-"""How the time of a prediction grows with sparse points and species, and shrinks with threads; shares of dgemm's peak.
+"""How the time of a prediction grows with sparse points and species, and shrinks with threads.
 
 Silicon with n_max 8, l_max 6, r_cut 5 and 1000 sparse points (zeta 4) unless said; energy, forces and stress through the public
-`GAPCalculator`; growth with atoms is in ``bench_predict.py``.  The models are fitted to energies that are nearly constant: what
-their weights are does not matter here.
+`GAPCalculator`; growth with atoms and flop rates are in ``bench_predict.py``.  The models are fitted to energies that are
+almost constant: what their weights are does not matter here.
 
     python benchmarks/bench_scaling.py            about 10 minutes
     python benchmarks/bench_scaling.py --small    without the largest models
@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import warnings
 
 import numpy as np
-from common import median_time, one_thread, report
+from common import median_time, one_thread, report, step_of
 
 if __name__ == "__main__" and "--threads" not in sys.argv:
     one_thread()
@@ -30,7 +31,6 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from gapkit import SOAP, DotProduct, GAPCalculator, GAPRegressor, Noise, Term
 
 R_CUT, N_MAX, L_MAX = 5.0, 8, 6
-PAIRS_FLOPS = 6 * N_MAX * (L_MAX + 1) ** 2 + 21 * N_MAX * (L_MAX + 1) + 26 * (L_MAX + 1) ** 2  # reference/descriptors.md 7
 
 
 def rattled(atoms: Atoms, seed: int) -> Atoms:
@@ -64,31 +64,6 @@ def of_silicon(n_sparse: int, zeta: int = 4) -> GAPRegressor:
     return fitted([silicon(2, k) for k in range(1 + n_sparse // 60)], n_sparse, zeta)
 
 
-def step(model: GAPRegressor, atoms: Atoms):
-    """A function that does what a step of molecular dynamics needs, atoms moved a little."""
-    atoms = atoms.copy()
-    atoms.calc = GAPCalculator(model)
-    start, moves = atoms.positions.copy(), np.random.default_rng(0).normal(0.0, 1e-3, (2, *atoms.positions.shape))
-    state = [0]
-
-    def run() -> None:
-        state[0] += 1
-        atoms.positions = start + moves[state[0] % 2]
-        atoms.get_forces()
-        atoms.get_potential_energy()
-        atoms.get_stress()
-
-    run()
-    return run
-
-
-def dgemm_rate() -> float:
-    """Flop/s of a large product."""
-    a = np.random.default_rng(0).standard_normal((2000, 2000))
-    a @ a
-    return 2 * 2000**3 / median_time({"dgemm": lambda: a @ a})["dgemm"]
-
-
 def per_atom(functions: dict[object, tuple[object, int]], repeats: int = 5) -> dict[object, float]:
     """Median µs per atom of each function of so many atoms."""
     times = median_time({name: function for name, (function, _) in functions.items()}, repeats)
@@ -97,22 +72,12 @@ def per_atom(functions: dict[object, tuple[object, int]], repeats: int = 5) -> d
 
 def sparse_rows(small: bool) -> list[list[object]]:
     atoms = silicon(4)
-    n_pairs = step(of_silicon(100), atoms) and _n_pairs(atoms)
-    rate, rows = dgemm_rate(), []
+    rows = []
     for n_sparse in (100, 300, 1000, 3000, 10000)[: 3 if small else 5]:
         models = {zeta: of_silicon(n_sparse, zeta) for zeta in (4, 2)}
-        times = per_atom({zeta: (step(model, atoms), len(atoms)) for zeta, model in models.items()})
-        n_features = models[4].named_terms()[0][1].descriptor.fit([atoms]).n_features
-        flops = n_pairs * PAIRS_FLOPS + 3 * N_MAX**2 * (L_MAX + 1) ** 2 + 4 * n_sparse * n_features
-        rows.append([n_sparse, times[4], flops / times[4] / 1e3, 100 * flops / times[4] * 1e6 / rate, times[2]])
-    print(f"dgemm: {rate / 1e9:.1f} Gflop/s")
+        times = per_atom({zeta: (step_of(GAPCalculator(model), atoms), len(atoms)) for zeta, model in models.items()})
+        rows.append([n_sparse, times[4], times[2]])
     return rows
-
-
-def _n_pairs(atoms: Atoms) -> float:
-    from gapkit.neighbors import NeighborList
-
-    return len(NeighborList.from_atoms([atoms], R_CUT).centers) / len(atoms)
 
 
 def species_rows(small: bool) -> list[list[object]]:
@@ -120,19 +85,18 @@ def species_rows(small: bool) -> list[list[object]]:
     steps = {}
     for n_species in (1, 2, 4, 10)[: 2 if small else 4]:
         frames = [alloy(n_species, k) for k in range(5)]
-        steps[n_species] = (step(fitted(frames, 2000, compression=None if n_species == 1 else mixed), frames[0]), 500)
+        model = fitted(frames, 2000, compression=None if n_species == 1 else mixed)
+        steps[n_species] = (step_of(GAPCalculator(model), frames[0]), 500)
     times = per_atom(steps)
     return [[n, times[n], times[n] / times[1]] for n in times]
 
 
 def time_on_threads() -> None:
     """In a process of its own: seconds of a step of 512 atoms."""
-    print(json.dumps(median_time({"step": step(of_silicon(1000), silicon(4))}, 21)["step"]))
+    print(json.dumps(median_time({"step": step_of(GAPCalculator(of_silicon(1000)), silicon(4))}, 21)["step"]))
 
 
 def threads_rows() -> list[list[object]]:
-    import os
-
     times: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(3):
         for n in times:
@@ -154,7 +118,7 @@ def main() -> None:
         return time_on_threads()
     tables = {
         "sparse": (
-            ("sparse points", "µs/atom, zeta 4", "Gflop/s", "% of dgemm", "µs/atom, zeta 2"),
+            ("sparse points", "µs/atom, zeta 4", "µs/atom, zeta 2"),
             lambda: sparse_rows(options.small),
         ),
         "species": (("species, 2000 sparse points", "µs/atom", "over one species"), lambda: species_rows(options.small)),

@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from common import measured, median_time, one_thread, peak_gb, report
+from common import measured, median_time, one_thread, peak_gb, report, step_of
 
 one_thread()
 
@@ -89,19 +89,7 @@ def evaluate(gap_xml: Path, gap_model: Path) -> list[list[object]]:
     atoms.rattle(0.05, seed=1)
     loaded = gapkit.load(gap_model)
     calculators = {"quippy": Potential(param_filename=str(gap_xml)), "gapkit": gapkit.GAPCalculator(loaded)}
-    step = np.random.default_rng(0).normal(0.0, 1e-3, (2, *atoms.positions.shape))
-    runs = {}
-    for name, calculator in calculators.items():
-        copy = atoms.copy()
-        copy.calc = calculator
-
-        def run(copy=copy, state=[0]):  # noqa: B006
-            state[0] += 1
-            copy.positions = atoms.positions + step[state[0] % 2]  # a small move, as in molecular dynamics
-            return copy.get_potential_energy(), copy.get_forces(), copy.get_stress()
-
-        run()
-        runs[name] = run
+    runs = {name: step_of(calculator, atoms) for name, calculator in calculators.items()}
     exact = lambda: loaded.evaluate([atoms], uncertainty="exact", std=("energies",))  # noqa: E731
     exact()
     runs["gapkit + std of local energies"] = exact

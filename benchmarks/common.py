@@ -35,6 +35,24 @@ def median_time(functions: dict[str, Callable[[], object]], repeats: int = 5) ->
     return {name: sorted(t)[len(t) // 2] for name, t in times.items()}
 
 
+def step_of(calculator: object, atoms):
+    """What a step of molecular dynamics does: a small move, then energy, forces and stress; it has been called once."""
+    import numpy as np
+
+    atoms = atoms.copy()
+    atoms.calc = calculator
+    start, moves = atoms.positions.copy(), np.random.default_rng(0).normal(0.0, 1e-3, (2, len(atoms), 3))
+    count = [0]
+
+    def step():
+        count[0] += 1
+        atoms.positions = start + moves[count[0] % 2]
+        return atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
+
+    step()
+    return step
+
+
 def measured(command: Sequence[str], cwd: Path | None = None, **environment: str) -> dict[str, object]:
     """Run a command: wall and CPU seconds, peak memory (GB), output."""
     start = time.perf_counter()

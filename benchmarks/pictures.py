@@ -41,7 +41,7 @@ def draw() -> list[Path]:
     peers.set(title="beside quippy, one thread", xlabel="times faster")
     sparse = rows_of("scaling_sparse")
     points.loglog([row[0] for row in sparse], [row[1] for row in sparse], "o-", label="zeta 4")
-    points.loglog([row[0] for row in sparse], [row[4] for row in sparse], "s--", label="zeta 2")
+    points.loglog([row[0] for row in sparse], [row[2] for row in sparse], "s--", label="zeta 2")
     points.set(title="sparse points", xlabel="sparse points", ylabel="µs per atom")
     points.legend()
     of_species = rows_of("scaling_species")

@@ -14,6 +14,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from hypothesis import settings
+from numpy.testing import assert_allclose
 from threadpoolctl import threadpool_limits
 
 settings.register_profile("default", deadline=None, derandomize=True, max_examples=40)
@@ -58,6 +59,26 @@ def copper_gold(seed: int, pbc=(True, True, False), n: int = 4) -> Atoms:
     if not atoms.pbc.all():
         atoms.cell[2] *= 2.0
     return atoms
+
+
+def copies(frames: list[Atoms]) -> list[Atoms]:
+    """Structures with labels of their own, to be changed."""
+    result = []
+    for atoms in frames:
+        copy = atoms.copy()
+        copy.calc = SinglePointCalculator(copy, **atoms.calc.results)
+        result.append(copy)
+    return result
+
+
+def assert_equal_models(one, two) -> None:
+    """Means and standard deviations, to the rounding of two ways to divide or scale the same rows (DESIGN, section 5)."""
+    test = [copper_gold(70, (True, True, False)), copper_gold(71, (True, True, True))]
+    a, b = (m.evaluate(test, uncertainty="exact", std=("energy", "energies")) for m in (one, two))
+    for p, q in zip(a, b, strict=True):
+        assert_allclose(p.energy, q.energy, rtol=0, atol=1e-9)
+        assert_allclose(p.forces, q.forces, rtol=0, atol=1e-9)
+        assert_allclose(p.energies_std, q.energies_std, rtol=1e-8)
 
 
 @pytest.fixture(scope="session")

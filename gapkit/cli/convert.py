@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from ase import Atoms
 
 from .._validation import describe
 from ..datasets import FORMATS, LabelKeys, guess_units, read_frames, without_labels, write_frames
@@ -68,7 +69,7 @@ def convert(
     console.print(f"wrote {output}")
 
 
-def _check_units(frames: list, keys: LabelKeys) -> None:  # type: ignore[type-arg]
+def _check_units(frames: list[Atoms], keys: LabelKeys) -> None:
     """Say what speaks for and against the units, and refuse a contradiction."""
     guess = guess_units(frames, keys.units)
     for text in guess.evidence:

@@ -18,7 +18,7 @@ from ..gp.observations import voigt
 from .formats import UNITLESS, read_raw
 from .units import Units, scale_structure, units_of
 
-__all__ = ["LABEL_KEYS", "LabelKeys", "attach_labels", "read_frames"]
+__all__ = ["LABEL_KEYS", "LabelKeys", "attach_labels", "read_frames", "without_labels"]
 
 LABEL_KEYS: dict[str, tuple[str, ...]] = {
     "energy": ("energy", "REF_energy", "dft_energy", "free_energy"),

@@ -10,7 +10,7 @@ from ase import Atoms
 
 from .._validation import check_choice, describe
 
-__all__ = ["ENERGY_UNITS", "LENGTH_UNITS", "STRESS_UNITS", "Units", "units_of"]
+__all__ = ["ENERGY_UNITS", "LENGTH_UNITS", "STRESS_UNITS", "Units", "scale_structure", "units_of"]
 
 ENERGY_UNITS: dict[str, float] = {
     "eV": 1.0,

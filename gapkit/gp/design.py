@@ -207,8 +207,7 @@ class RowAssembly:
         key = term.columns[group].start
         if key not in self._moved:
             moved, points = term.descriptor.moved_features(), term.seen(group, term.points[group])
-            points = points if term.scales is None else points / term.scales[group]
-            self._moved[key] = None if moved is None else MovedPoints(moved, points)
+            self._moved[key] = None if moved is None else MovedPoints(moved, term.scaled(group, points))
         return self._moved[key]
 
     def finished(self) -> Rows:
@@ -267,7 +266,7 @@ class _Slopes:
         sum_products = matters.all() and len(points) < points.shape[1]  # or products of the sums: whichever are shorter
         if moved is None or self_slope is not None or not sum_products:
             jacobian, entries = jacobian[entries], slice(None)
-        inner = points if term.scales is None else points / term.scales[group]  # k depends on x / scale
+        inner = term.scaled(group, points)  # k depends on x / scale
         coefficients, pair_vectors = [], []
         if self_slope is not None:
             outer = x if term.scales is None else x / term.scales[group]

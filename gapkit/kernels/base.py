@@ -173,11 +173,16 @@ class Kernel(SklearnKernel):  # type: ignore[misc]
         -------
         ndarrays of shape (n,) and (n, n_features)
         """
-        value, a, b = self.value_and_slopes(X, S)
-        gradient = (a * alpha) @ S
+        return self.sum_gradient_and_kernel(X, S, alpha)[:2]
+
+    def sum_gradient_and_kernel(self, X: Array, S: Array, alpha: Array) -> tuple[Array, Array, Array]:
+        """What `sum_and_gradient` gives, and the kernel itself, of shape (n, m)."""
+        kernel, a, b = self.value_and_slopes(X, S)
+        a *= alpha
+        gradient = a @ S
         if b is not None:
             gradient += (b @ alpha)[:, None] * X
-        return value @ alpha, gradient
+        return kernel @ alpha, gradient, kernel
 
     def is_stationary(self) -> bool:
         """Whether k depends on x - s alone."""

@@ -44,12 +44,8 @@ class ExactSum(PointSum):
     def with_kernel(self, x: Array) -> tuple[Array, Array, Array]:
         """Values, gradients, and the kernel with the sparse points, which others may use."""
         seen = self.term.seen(self.group, x)
-        kernel, a, b = self.term.kernel.value_and_slopes(seen, self.points)
-        a *= self.alpha
-        gradient = a @ self.points
-        if b is not None:
-            gradient += (b @ self.alpha)[:, None] * seen
-        return kernel @ self.alpha, self.term.scaled(self.group, gradient), kernel
+        value, gradient, kernel = self.term.kernel.sum_gradient_and_kernel(seen, self.points, self.alpha)
+        return value, self.term.scaled(self.group, gradient), kernel
 
     def kernel(self, x: Array) -> Array:
         """The kernel with the sparse points."""

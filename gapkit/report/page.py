@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -11,6 +10,7 @@ from pathlib import Path
 import jinja2
 from matplotlib.figure import Figure
 
+from ..io import replacing
 from ..validation import ErrorRow, UncertaintyRow
 from .plots import to_data_uri
 
@@ -180,7 +180,5 @@ def write_page(
     source = (resources.files(__package__) / "page.html").read_text(encoding="utf-8")
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(source)
     text = template.render(title=title, headline=headline, sections=sections, footer=footer)
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with replacing(path) as file:
+        file.write(text.encode())

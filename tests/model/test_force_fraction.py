@@ -18,7 +18,7 @@ from gapkit.model import estimate_fit
 from gapkit.model.left_out import rows_of_some
 from gapkit.model.training import TrainingSet
 from gapkit.neighbors import NeighborList
-from tests.conftest import copper_gold
+from tests.conftest import assert_equal_models, copies
 
 NOISE = Noise(energy=0.01, forces=0.1, stress=0.02)
 
@@ -34,24 +34,6 @@ def model(**parameters):
 def labels(frames, fraction, seed=0):
     whole = TrainingSet(frames, [labels_of(atoms, k) for k, atoms in enumerate(frames)])
     return whole.with_force_fraction(fraction, seed).labels
-
-
-def copies(frames):
-    result = []
-    for atoms in frames:
-        copy = atoms.copy()
-        copy.calc = type(atoms.calc)(copy, **atoms.calc.results)
-        result.append(copy)
-    return result
-
-
-def assert_equal_models(one, two):
-    test = [copper_gold(70, (True, True, False)), copper_gold(71, (True, True, True))]
-    a, b = (m.evaluate(test, uncertainty="exact", std=("energy", "energies")) for m in (one, two))
-    for p, q in zip(a, b, strict=True):  # bounds of DESIGN, section 5, for other chunks of the same rows
-        assert_allclose(p.energy, q.energy, rtol=0, atol=1e-9)
-        assert_allclose(p.forces, q.forces, rtol=0, atol=1e-9)
-        assert_allclose(p.energies_std, q.energies_std, rtol=1e-8)
 
 
 def test_the_choice_hangs_on_seed_and_structure_alone(alloy):

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from gapkit import SOAP, DotProduct, GAPRegressor, Noise, Term
 from gapkit.exceptions import InvalidLabelError, LabelWarning
 from gapkit.gp.observations import labels_of
-from tests.conftest import copper_gold, labelled
+from tests.conftest import assert_equal_models, copies, copper_gold, labelled
 
 NOISE = Noise(energy=0.01, forces=0.1, stress=0.02)
 
@@ -17,25 +17,6 @@ NOISE = Noise(energy=0.01, forces=0.1, stress=0.02)
 def model(noise=NOISE, **parameters):
     terms = [Term(SOAP(r_cut=4.0, n_max=2, l_max=2), DotProduct(3), n_sparse=20, selection="fps")]
     return GAPRegressor(terms, noise=noise, e0={"Cu": 0.0, "Au": 0.0}, **parameters)
-
-
-def copies(frames):
-    result = []
-    for atoms in frames:
-        copy = atoms.copy()
-        copy.calc = type(atoms.calc)(copy, **atoms.calc.results)
-        result.append(copy)
-    return result
-
-
-def assert_equal_models(one, two):
-    """Means and standard deviations, to the rounding of two ways to scale the same rows."""
-    test = [copper_gold(70, (True, True, False)), copper_gold(71, (True, True, True))]
-    a, b = (m.evaluate(test, uncertainty="exact", std=("energy", "energies")) for m in (one, two))
-    for p, q in zip(a, b, strict=True):
-        assert_allclose(p.energy, q.energy, rtol=0, atol=1e-9)
-        assert_allclose(p.forces, q.forces, rtol=0, atol=1e-9)
-        assert_allclose(p.energies_std, q.energies_std, rtol=1e-8)
 
 
 def test_noise_of_frames_equals_noise_of_their_type(alloy):
