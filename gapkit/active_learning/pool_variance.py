@@ -12,8 +12,9 @@ was worse in ``benchmarks/al_arena`` (on an alloy worse than chance: it took not
 
 Three reductions make a pool of thousands cheap; each can be made exact.
 
-* A frame is seen through 16 random orthogonal combinations of its force components and its energy: the expected
-  :math:`J^T J` is that of all of them, and rows of combinations cost a tenth (`gapkit.gp.directions`).
+* In pools with frames of more than 16 atoms, a frame is seen through 16 random orthogonal combinations of its force components
+  and its energy: the expected :math:`J^T J` is that of all of them, and rows of combinations cost a tenth
+  (`gapkit.gp.directions`).
 * With :math:`S = (R^T R)^{-1}`, rows are kept as the leading 256 components of :math:`R^{-T} J^T`: those in which a sample of
   the pool has most variance.
 * The frames picked are seen with all their rows, as the reason of a pick tells.
@@ -47,6 +48,7 @@ __all__ = ["PoolVariance"]
 Array = NDArray[np.float64]
 
 _DIRECTIONS = 16  # combinations of the force components of a frame
+_FEW = 48  # force components of the largest frame of a pool: up to so many, all are taken as they are
 _RANK = 256  # components of rows that are kept; on the pools of the arena 100 do as well
 _SAMPLE = 512  # frames whose rows say which components these are
 _FRAMES_AT_ONCE = 1024  # whose gains are computed together
@@ -66,7 +68,7 @@ class PoolVariance:
     frames : sequence of ase.Atoms
         The pool; labels are not looked at.
     random_state : int or None
-        Seed of the combinations of forces, and of samples of environments and frames in large pools.
+        Seed of samples of environments and frames in large pools.
     show : bool
         Whether to show progress bars.
     """
@@ -88,7 +90,8 @@ class PoolVariance:
         self.scale = np.concatenate([np.full(term.n_points, term.delta) for term in self.terms])[self.order]
         old = posterior_of(potential).factor
         self._r = np.asfortranarray(block_diag(old, np.eye(len(self.order) - len(old))))
-        self._seed = int(rng.integers(2**63))
+        largest = 3 * max(map(len, frames))
+        self._n_directions = largest if largest <= _FEW else _DIRECTIONS
         sampled = np.zeros(len(frames), bool)
         sampled[rng.permutation(len(frames))[:_SAMPLE]] = True
         sample, others = np.flatnonzero(sampled), np.flatnonzero(~sampled)
@@ -155,7 +158,7 @@ class PoolVariance:
     def _sketches(self, members: NDArray[np.int64], basis: Array | None, show: bool) -> Array:
         """Energy and combined forces of some frames over noise, R⁻ᵀ Jᵀ transposed: (n, 1 + directions, components)."""
         n_components = len(self.order) if basis is None else basis.shape[1]
-        result, done = np.empty((len(members), 1 + _DIRECTIONS, n_components)), 0
+        result, done = np.empty((len(members), 1 + self._n_directions, n_components)), 0
         chunks = list(chunks_of_frames([self.frames[k] for k in members], CHUNK_ATOMS))
         neighbor_range = max(term.descriptor.neighbor_range for term in self.terms)
         for _, chunk in track(chunks, "pool variance", len(chunks), show=show):
@@ -166,22 +169,23 @@ class PoolVariance:
             rows = np.ascontiguousarray(rows.reshape(-1, rows.shape[2]))
             solved = self._solved(whiten(self.terms, rows)[:, self.order] * self.scale)
             solved = solved if basis is None else solved @ basis
-            result[done : done + len(chunk)] = solved.reshape(len(chunk), 1 + _DIRECTIONS, -1)
+            result[done : done + len(chunk)] = solved.reshape(len(chunk), 1 + self._n_directions, -1)
             done += len(chunk)
         return result
 
     def _directions(self, k: int) -> Array:
         """Orthogonal random combinations of the force components of a frame, (n_atoms, directions, 3); all of them if few.
 
-        They are the same for frames of one size, so that copies are worth the same.
+        They are the same for frames of one size, so that copies are worth the same, and in every process.
         """
         n = len(self.frames[k])
-        if 3 * n <= _DIRECTIONS:
-            matrix = np.eye(3 * n, _DIRECTIONS)
+        width = self._n_directions
+        if 3 * n <= width:
+            matrix = np.eye(3 * n, width)
         else:
-            normal = np.random.default_rng([self._seed, n]).standard_normal((3 * n, _DIRECTIONS))
-            matrix = np.linalg.qr(normal)[0] * np.sqrt(3 * n / _DIRECTIONS)  # E[U Uᵀ] = 1
-        return np.ascontiguousarray(matrix.reshape(n, 3, _DIRECTIONS).transpose(0, 2, 1))
+            normal = np.random.default_rng(n).standard_normal((3 * n, width))
+            matrix = np.linalg.qr(normal)[0] * np.sqrt(3 * n / width)  # E[U Uᵀ] = 1
+        return np.ascontiguousarray(matrix.reshape(n, 3, width).transpose(0, 2, 1))
 
     def _all_rows(self, k: int) -> Array:
         """Rows of a frame over their noise, energy first."""
