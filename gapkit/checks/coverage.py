@@ -40,6 +40,7 @@ _COLDEST = 60.0  # K: what fluctuates less is one structure
 _FEWEST = 10
 _OUTSIDE = 0.2  # share of the test frames beyond the training set
 _MARGIN = 0.25  # of the range of training energies; forces beyond the largest by as much
+_SAME_VOLUME, _FEW = 0.05, 5
 _HOTTER = 1.5  # ratio of mean square forces, which grow with the temperature
 _RARE = 5  # frames with an element
 _SHELLS = {"molecules": 2.2, "hydrogen bonds": 3.0, "condensed": 1.55}
@@ -101,27 +102,34 @@ def _composition(atoms: Atoms) -> str:
 def check_temperatures(
     frames: Sequence[Atoms], labels: Sequence[Labels], test: Sequence[Atoms], asked: Sequence[Labels]
 ) -> list[Finding]:
-    """Finding temperature-range: test frames hotter than all training frames, by their forces."""
-    known: dict[str, list[float]] = {}
+    """Finding temperature-range: test frames hotter than all training frames of their formula and volume, by their forces."""
+    known: dict[str, list[tuple[float, float]]] = {}
     for atoms, y in zip(frames, labels, strict=True):
         if y.forces is not None and len(atoms) > 1:
-            known.setdefault(_composition(atoms), []).append(float(np.mean(y.forces**2)))
+            known.setdefault(str(atoms.symbols), []).append((_volume(atoms), float(np.mean(y.forces**2))))
     hotter, compared, ratios = [], 0, []
     for k, (atoms, y) in enumerate(zip(test, asked, strict=True)):
-        squares = known.get(_composition(atoms), [])
-        if y.forces is None or len(atoms) < 2 or len(squares) < _FEWEST:
+        volume = _volume(atoms)
+        # compression gives large forces, too: not by heat
+        squares = [square for v, square in known.get(str(atoms.symbols), []) if abs(v / volume - 1.0) < _SAME_VOLUME]
+        if y.forces is None or len(atoms) < 2 or len(squares) < _FEW:
             continue
         compared += 1
-        # many atoms average: a hot frame stands out of the cold ones; few atoms fluctuate
-        if np.mean(y.forces**2) > _HOTTER * np.quantile(squares, 0.98):
+        square = float(np.mean(y.forces**2))
+        if square > _HOTTER * max(squares):  # a mean over all atoms, which fluctuates little
             hotter.append(k)
-            ratios.append(float(np.mean(y.forces**2)) / float(np.mean(squares)))
+            ratios.append(square / float(np.mean(squares)))
     if not compared or len(hotter) < max(2, _OUTSIDE * compared):
         return []
     text = f"{len(hotter)} of {compared} test frames are hotter than the training set: squares of their forces, which grow "
     text += f"with the temperature, are {np.median(ratios):.2g} times as large: {numbered(hotter)}"
     remedy = "Add frames at the highest temperature of use; a model that never saw atoms that close extrapolates."
     return [Finding("temperature-range", "warning", text, remedy, tuple(hotter))]
+
+
+def _volume(atoms: Atoms) -> float:
+    """Å³ per atom; 1 without a full cell."""
+    return float(atoms.get_volume() / len(atoms)) if atoms.pbc.any() and atoms.cell.rank == 3 else 1.0
 
 
 def check_composition(frames: Sequence[Atoms], test: Sequence[Atoms] | None) -> list[Finding]:

@@ -81,7 +81,9 @@ def _compared(frames: Sequence[Atoms], labels: Sequence[Labels], probe: Probe | 
     if probe is None:
         return (np.zeros(0),) * 3
     predicted = dict(zip(probe.frames.tolist(), probe.energies.tolist(), strict=True))
-    x, y, turn = [], [], []
+    x: list[float] = []
+    y: list[float] = []
+    turn: list[float] = []
     for group in groups_of_one_cell(frames, labels):
         members = [k for k in group if k in predicted]
         if len(members) < 4:

@@ -72,14 +72,15 @@ def check_frames(
     said = {k for f in found for k in f.frames}
     found += [] if broken else [f for f in check_outliers(frames, labels, probe) if not set(f.frames) <= said]
     found += check_net_forces(frames, labels)
-    found += check_duplicates(frames, labels)
     found += check_isolated_atoms(frames, labels) if not broken else []
     found += [] if cutoff is None else check_cutoff_radius(frames, cutoff)
     others = None if test is None else check_structures(test, name="test")
     asked = [labels_of(atoms, k) for k, atoms in enumerate(others or ())]
     hot = [] if others is None or broken else check_temperatures(frames, labels, others, asked)
-    # hot frames have high energies: one cause, one id
-    found += hot or ([] if broken else check_energy_range(frames, labels, others, asked))
+    # hot frames have high energies, and frames of one well are much alike: one cause, one id
+    narrow = hot or ([] if broken else check_energy_range(frames, labels, others, asked))
+    found += narrow
+    found += check_duplicates(frames, labels, only_equal=bool(narrow))
     found += check_composition(frames, others)
     found += [] if others is None else check_leak(frames, others)
     return sorted(found, key=lambda f: SEVERITIES.index(f.severity))

@@ -34,10 +34,10 @@ _FEWEST = 5
 _SAMPLE, _MEMBERS = 40, 1000
 
 
-def check_duplicates(frames: Sequence[Atoms], labels: Sequence[Labels]) -> list[Finding]:
+def check_duplicates(frames: Sequence[Atoms], labels: Sequence[Labels], *, only_equal: bool = False) -> list[Finding]:
     """Finding duplicates: frames whose environments, on average, and energies are those of an earlier one.
 
-    Symmetry, order of the atoms, choice and size of the cell do not matter.
+    Symmetry, order of the atoms, choice and size of the cell do not matter, unless ``only_equal``.
     """
     chosen = [k for k, atoms in enumerate(frames) if len(atoms) > 1 or atoms.pbc.any()]
     chosen = chosen[: int(np.searchsorted(np.cumsum([len(frames[k]) for k in chosen]), _MOST)) + 1]
@@ -51,13 +51,14 @@ def check_duplicates(frames: Sequence[Atoms], labels: Sequence[Labels]) -> list[
         ratio = len(frames[chosen[i]]), len(frames[chosen[j]])
         if one is None or other is None or abs(one / ratio[0] - other / ratio[1]) < _SAME_ENERGY:
             later.setdefault(chosen[j], chosen[i])
+    equal = {k: first for k, first in later.items() if _one_structure(frames[k], frames[first])}
+    later = equal if only_equal else later
     if not later:
         return []
     found = sorted(later)
     listed = ", ".join(f"{k} (as {later[k]})" for k in found[:3])
     text = f"{len(found)} frames repeat an earlier one, up to symmetry: {listed}{', ...' if len(found) > 3 else ''}"
-    exact = sum(_one_structure(frames[k], frames[first]) for k, first in later.items())
-    many = exact >= max(2, _MANY * len(chosen)) or len(found) >= max(2, _ALIKE * len(chosen))
+    many = len(equal) >= max(2, _MANY * len(chosen)) or len(found) >= max(2, _ALIKE * len(chosen))
     severity = "warning" if many else "info"
     return [Finding("duplicates", severity, text, "Remove them: they count twice, and leak between parts.", tuple(found))]
 
