@@ -39,8 +39,8 @@ KINDS = {
 _COLDEST = 60.0  # K: what fluctuates less is one structure
 _FEWEST = 10
 _OUTSIDE = 0.2  # share of the test frames beyond the training set
-_MARGIN = 0.25  # of the range of training energies; forces beyond the largest by as much
-_SAME_VOLUME, _FEW = 0.05, 5
+_MARGIN = 0.25  # of the range of training energies
+_SAME_VOLUME, _FEW = 0.05, 5  # relative; frames that say how hot a set is
 _HOTTER = 1.5  # ratio of mean square forces, which grow with the temperature
 _RARE = 5  # frames with an element
 _SHELLS = {"molecules": 2.2, "hydrogen bonds": 3.0, "condensed": 1.55}
@@ -185,6 +185,8 @@ def check_cutoff_radius(frames: Sequence[Atoms], cutoff: float) -> list[Finding]
         least = auto.SANE_CUTOFFS[summary.kind][0] - 1.0
     if cutoff >= least:
         return []
-    text = f"a cutoff of {cutoff:g} Å is too short for {summary.kind} with bonds of {bond:.2f} Å: it misses the second shell"
+    what = "condensed matter" if summary.kind == "condensed" else summary.kind
+    missed = "the next molecules" if summary.kind == "hydrogen bonds" else "the second shell"
+    text = f"a cutoff of {cutoff:g} Å is too short for bonds of {bond:.2f} Å ({what}): it misses {missed}"
     remedy = f"Take at least {least:.1f} Å; {summary.r_cut:g} Å is what `gapkit fit` would take."
     return [Finding("cutoff-too-short", "warning", text, remedy)]
