@@ -23,6 +23,8 @@ _TOLERANCE = 0.22  # of the slope on a small model; neighbouring unit factors ar
 _LEARNT = 0.9  # R² of forces from which the integral of a model can be trusted
 _FEWEST = 10
 _RELATED, _UNRELATED = 0.7, 0.5  # rank correlation of labelled and integrated energies
+_FAR = 0.7  # of the logarithm of a slope that is no ratio of units: no small model is that wrong
+_UNLIKELY = 8.0  # eV/Å: root mean square of forces; kcal/mol/Å are 23 times as large as eV/Å
 _DRIFT = 0.9  # correlation of what is left with the place in the file
 _ENERGIES = {"energy": "energy-unit", "forces": "force-unit"}
 
@@ -51,7 +53,7 @@ def check_energies(
     n_atoms = sizes.pop() if len(sizes) == 1 else 0
     if guess.ratio is not None and abs(guess.ratio - 1.0) > _TOLERANCE:
         by = f"along {guess.pairs} pairs of near frames, energies change by {guess.ratio:.4g} times the work of the forces"
-        return [_named(guess.ratio, said, n_atoms, by)]
+        return [_named(guess.ratio, said, n_atoms, by, probe)]
     x, y, turn = _compared(frames, labels, probe)
     if probe is not None and probe.r2 >= _LEARNT and len(x) >= _FEWEST:
         drift = _drift(x, y, turn, len(frames))
@@ -61,11 +63,13 @@ def check_energies(
         by = f"the energies of {len(x)} frames change by {slope:.3g} times those of a model fitted to the forces"
         off = slope < 0.0 or abs(np.log(abs(slope))) > 2.0 * _TOLERANCE
         if off and abs(correlation) >= _RELATED:
-            return [_named(slope, said, n_atoms, f"{by} (rank correlation {correlation:.2f})")]
+            by += f" (rank correlation {correlation:.2f})"
+            if causes(slope, said, n_atoms, _TOLERANCE) or slope < 0.0 or abs(np.log(abs(slope))) > _FAR:
+                return [_named(slope, said, n_atoms, by, probe)]
         if guess.ratio is None and abs(correlation) < _UNRELATED:
             text = f"energies do not follow the forces: their rank correlation with a model of the forces is {correlation:.2f}"
             return [_mismatch(f"{text}, though it predicts forces of other frames with R² {probe.r2:.3f}")]
-    return _doubtful(guess, said)
+    return _doubtful(guess, said, probe)
 
 
 def reduced_slope(x: Array, y: Array) -> tuple[float, float]:
@@ -96,11 +100,13 @@ def _compared(frames: Sequence[Atoms], labels: Sequence[Labels], probe: Probe | 
     return np.array(x), np.array(y), np.array(turn, float)
 
 
-def _named(ratio: float, said: Units, n_atoms: int, by: str) -> Finding:
+def _named(ratio: float, said: Units, n_atoms: int, by: str, probe: Probe | None) -> Finding:
     found = causes(ratio, said, n_atoms, _TOLERANCE)
     if not found:
         return _mismatch(f"{by}, which is no ratio of units")
-    kind, text = found[0]
+    # slopes of small models are off by a tenth, and Hartree and forces in kcal/mol are not much further apart: look at sizes
+    large = probe is not None and probe.force_rms > _UNLIKELY
+    kind, text = next((c for c in found if c[0] == ("forces" if large else "energy")), found[0])
     cause, _, remedy = text.partition(": ")
     return Finding(_ENERGIES[kind], "error", f"{by}, {cause}", f"{remedy[0].upper()}{remedy[1:]}.")
 
@@ -127,7 +133,7 @@ def _drift(x: Array, y: Array, turn: Array, n_frames: int) -> Finding | None:
     return _mismatch(f"{text} ({1e3 * per_frame * n_frames:.3g} over the file)")
 
 
-def _doubtful(guess: UnitGuess, said: Units) -> list[Finding]:
+def _doubtful(guess: UnitGuess, said: Units, probe: Probe | None) -> list[Finding]:
     """Units that agree with each other and are wrong all the same."""
     if guess.all_electron and guess.all_electron != said.energy:
         unit = guess.all_electron
@@ -138,4 +144,7 @@ def _doubtful(guess: UnitGuess, said: Units) -> list[Finding]:
             return [Finding("length-unit", "error", doubt.partition(": ")[0], "Give the right one: --length-unit Bohr?")]
         if "force constant" in doubt:
             return [Finding("force-unit", "warning", doubt.partition(": ")[0], "Give the right one with --force-unit.")]
+    if probe is not None and probe.force_rms > _UNLIKELY:
+        text = f"a root mean square of the forces of {probe.force_rms:.3g} eV/Å is unlike matter; 0.1 to 3 is usual"
+        return [Finding("force-unit", "warning", text, "Give the right one with --force-unit, e.g. kcal/mol/Å.")]
     return []

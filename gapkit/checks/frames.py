@@ -89,14 +89,16 @@ def _robust(values: Array, least: float) -> Array:
     return np.where(np.abs(gaps) > max(_DEVIATIONS * spread, least), gaps, 0.0)
 
 
-def check_convergence(frames: Sequence[Atoms], labels: Sequence[Labels]) -> list[Finding]:
-    """Finding unconverged: frames that say so, or one structure with two labels."""
+def check_convergence(frames: Sequence[Atoms], labels: Sequence[Labels], *, compare: bool = True) -> list[Finding]:
+    """Finding unconverged: frames that say so, or, if labels can be compared, one structure with two of them."""
     said = [k for k, atoms in enumerate(frames) if any(_is_false(atoms.info.get(flag, True)) for flag in _FLAGS)]
     found = []
     if said:
         text = f"{len(said)} frames say that they did not converge: {numbered(said)}"
         remedy = "Remove them, or compute them again with more steps or another mixing."
         found.append(Finding("unconverged", "error", text, remedy, tuple(said)))
+    if not compare:
+        return found
     seen: dict[tuple[bytes, ...], int] = {}
     two: list[tuple[int, int]] = []
     for k, (atoms, y) in enumerate(zip(frames, labels, strict=True)):

@@ -100,8 +100,9 @@ def fit_probe(frames: Sequence[Atoms], labels: Sequence[Labels]) -> Probe | None
         summary = auto.summarize([frames[k] for k in sample])
         compression = {"mode": "mu1nu1"} if len(summary.species) > _COMPRESSED else None
         soap = SOAP(min(summary.r_cut, _CUTOFF), 4, 3, 0.5, compression=compression)
+        # amplitude (rms times 1 Å) and noise grow with the forces: whatever their unit, the model is the same
         model = GAPRegressor(
-            [Term(soap, DotProduct(4), n_sparse=_SPARSE)], noise=Noise(forces=_NOISE * rms), e0=0.0, random_state=0
+            [Term(soap, DotProduct(4), delta=rms, n_sparse=_SPARSE)], noise=Noise(forces=_NOISE * rms), e0=0.0, random_state=0
         )
         model.fit([_with_forces(frames[k], labels[k]) for k in fitted])
         chosen = sorted({*sample, *order[: int(np.searchsorted(sizes, _PREDICTED)) + 1]} & _known(frames, model.species_))
