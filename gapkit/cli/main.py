@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from .check import check
 from .console import STATE
 from .convert import convert
 from .demo import demo
@@ -49,6 +50,6 @@ def main(
     STATE.debug = debug
 
 
-for _command in (demo, init, estimate, fit, evaluate, show, md, select, convert, split, export, doctor):
+for _command in (demo, init, check, estimate, fit, evaluate, show, md, select, convert, split, export, doctor):
     app.command()(_command)
 app.add_typer(learn, name="learn")

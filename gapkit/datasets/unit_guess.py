@@ -19,7 +19,7 @@ from ..gp.observations import labels_of
 from .pairs import displacement, distance, runs_of_equal_atoms, same_cell
 from .units import ENERGY_UNITS, Units
 
-__all__ = ["UnitGuess", "check_units", "guess_units"]
+__all__ = ["UnitGuess", "causes", "check_units", "guess_units"]
 
 _PAIRS = 300  # enough for a median
 _NEAR = 0.2  # of the shortest distance: beyond, the trapezoidal rule is off by more than units can be told apart
@@ -176,27 +176,52 @@ def _shortest(atoms: Atoms) -> float:
 
 def _explained(ratio: float, said: Units, n_atoms: int) -> str:
     """The sentence that names the units that would make energies and forces agree."""
+    found = causes(ratio, said, n_atoms)
+    if not found:
+        return ""  # no units, something else: a finding of `gapkit check`
     start = f"Energies must change by the work of the forces; they change by {ratio:.4g} times as much"
-    causes: list[tuple[float, str]] = []
+    return f"{start}, {'; or '.join(text for _, text in found)}."
 
-    def name(times: float, text: str) -> None:
-        if abs(times - 1.0) < _SAME:
-            causes.append((abs(times - 1.0), text))
 
-    name(-ratio, "as if forces were gradients: turn their sign")
+def causes(ratio: float, said: Units, n_atoms: int, tolerance: float = _SAME) -> list[tuple[str, str]]:
+    """What would explain a ratio of energy changes and work, the nearest cause first.
+
+    Parameters
+    ----------
+    ratio : float
+        Energy change over the work of the forces.
+    said : Units
+        What the units are said to be.
+    n_atoms : int
+        Of every frame; 0 if they differ.
+    tolerance : float
+        Relative.
+
+    Returns
+    -------
+    list of (str, str)
+        "energy" or "forces", whichever would be wrong, and half a sentence with the remedy.
+    """
+    found: list[tuple[float, str, str]] = []
+
+    def name(times: float, kind: str, text: str) -> None:
+        if abs(times - 1.0) < tolerance:
+            found.append((abs(times - 1.0), kind, text))
+
+    name(-ratio, "forces", "as if forces were gradients: turn their sign")
     for unit, factor in ENERGY_UNITS.items():
         if unit != said.energy:
             text = f"as if energies were in {unit}, not in {said.energy}: --energy-unit {unit} (units={{'energy': {unit!r}}})"
-            name(ratio * factor / said.factor("energy"), text)
+            name(ratio * factor / said.factor("energy"), "energy", text)
         for length in ("Å", "Bohr"):
             other = replace(said, forces=f"{unit}/{length}")
             text = f"as if forces were in {other.forces}: --force-unit {other.forces} (units={{'forces': {other.forces!r}}})"
-            name(ratio * said.factor("forces") / other.factor("forces"), text)
+            if other.factor("forces") != said.factor("forces"):
+                name(ratio * said.factor("forces") / other.factor("forces"), "forces", text)
     if n_atoms > 1:
-        name(ratio * n_atoms, f"as if energies were per atom: multiply them by the number of atoms, {n_atoms}")
-    if not causes:
-        return ""  # no units, something else: a finding of `gapkit check`
-    return f"{start}, {'; or '.join(text for _, text in sorted(causes))}."
+        text = f"as if energies were per atom: multiply them by the number of atoms, {n_atoms}"
+        name(ratio * n_atoms, "energy", text)
+    return [(kind, text) for _, kind, text in sorted(found)]
 
 
 def _bond_ratio(frames: Sequence[Atoms]) -> float | None:
