@@ -18,6 +18,7 @@ from .fit import fit
 from .init import init
 from .learn import learn
 from .md import md
+from .props import props
 from .select import select
 from .show import show
 from .split import split
@@ -49,6 +50,6 @@ def main(
     STATE.debug = debug
 
 
-for _command in (demo, init, estimate, fit, evaluate, show, md, select, convert, split, export, doctor):
+for _command in (demo, init, estimate, fit, evaluate, show, props, md, select, convert, split, export, doctor):
     app.command()(_command)
 app.add_typer(learn, name="learn")

@@ -2,14 +2,18 @@
 
 from .comparison import ErrorBarComparison, compare_error_bars
 from .crystal import Crystal, NotConvergedError, elastic_properties, eos_properties, find_crystal, relax, relaxed_crystals
-from .dynamics import Drift, nve_drift
+from .defects import make_slab, surface_properties, vacancy_properties
+from .dynamics import Drift, nve_drift, run_nve, step_advice
 from .ensemble import Ensemble, Measured, propagate
 from .metrics import ErrorRow, Residuals, error_table, force_rmse, residuals
+from .motion import angles, diffusion, first_shell, motion_properties, radial_distribution
 from .phonons import BandPath, phonon_properties
 from .properties import EOSCurve, eos_parameters, equation_of_state
+from .suite import PROPERTIES, PropertyRow, PropertySet, measure_properties, property_rows, read_reference, unit_of
 from .uncertainty_rows import UncertaintyRow, error_samples, uncertainty_table
 
 __all__ = [
+    "PROPERTIES",
     "BandPath",
     "Crystal",
     "Drift",
@@ -19,9 +23,13 @@ __all__ = [
     "ErrorRow",
     "Measured",
     "NotConvergedError",
+    "PropertyRow",
+    "PropertySet",
     "Residuals",
     "UncertaintyRow",
+    "angles",
     "compare_error_bars",
+    "diffusion",
     "elastic_properties",
     "eos_parameters",
     "eos_properties",
@@ -29,12 +37,24 @@ __all__ = [
     "error_samples",
     "error_table",
     "find_crystal",
+    "first_shell",
     "force_rmse",
+    "make_slab",
+    "measure_properties",
+    "motion_properties",
     "nve_drift",
     "phonon_properties",
     "propagate",
+    "property_rows",
+    "radial_distribution",
+    "read_reference",
     "relax",
     "relaxed_crystals",
     "residuals",
+    "run_nve",
+    "step_advice",
+    "surface_properties",
     "uncertainty_table",
+    "unit_of",
+    "vacancy_properties",
 ]

@@ -148,6 +148,6 @@ def propagate(
     for name, value in found[0].items():
         std = None
         if len(found) > _FEWEST:
-            std = factor * np.std([np.asarray(one[name], float) for one in found[1:]], axis=0, ddof=1)
+            std = np.asarray(factor * np.std([np.asarray(one[name], float) for one in found[1:]], axis=0, ddof=1))
         result[name] = Measured(np.asarray(value, float), std)
     return result
