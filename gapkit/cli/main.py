@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from .compare import compare
 from .console import STATE
 from .convert import convert
 from .demo import demo
@@ -50,6 +51,6 @@ def main(
     STATE.debug = debug
 
 
-for _command in (demo, init, estimate, fit, evaluate, show, props, md, select, convert, split, export, doctor):
+for _command in (demo, init, estimate, fit, evaluate, compare, show, props, md, select, convert, split, export, doctor):
     app.command()(_command)
 app.add_typer(learn, name="learn")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ..validation import BandPath, Drift, Measured
+from ..validation import BandPath, Contestant, Drift, Measured
 from .plots import INK, MODEL, REFERENCE
 
-__all__ = ["bands_figure", "drift_of", "eos_curve_figure", "structure_figure"]
+__all__ = ["bands_figure", "contest_figure", "drift_of", "eos_curve_figure", "structure_figure"]
 
 Array = NDArray[np.float64]
 
@@ -126,6 +126,32 @@ def drift_of(properties: Mapping[str, Measured]) -> Drift:
     Drift
     """
     return Drift(*(properties[name].value for name in ("time", "total_energy", "temperatures")))
+
+
+def contest_figure(contestants: Sequence[Contestant]) -> Figure:
+    """Errors of energies, forces and stresses against time, one dot per potential.
+
+    Parameters
+    ----------
+    contestants : sequence of Contestant
+        From `gapkit.validation.compare`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    kinds = {"energy_rmse": "energy RMSE (meV/atom)", "forces_rmse": "force RMSE (eV/Å)", "stress_rmse": "stress RMSE (GPa)"}
+    kinds = {name: label for name, label in kinds.items() if any(getattr(c.errors, name) is not None for c in contestants)}
+    figure = Figure(figsize=(4.2 * max(1, len(kinds)), 4.0), layout="constrained")
+    for axes, (name, label) in zip(figure.subplots(1, max(1, len(kinds)), squeeze=False)[0], kinds.items(), strict=False):
+        for k, one in enumerate(contestants):
+            error = getattr(one.errors, name)
+            if error is not None:
+                axes.plot(one.speed.microseconds, error, marker="o", ls="", ms=8, color=f"C{k}", label=one.name)
+        axes.set(xscale="log", yscale="log", xlabel="time (µs/atom)", ylabel=label)
+        axes.grid(alpha=0.3, which="both")
+    figure.axes[0].legend(frameon=False, fontsize=8)
+    return figure
 
 
 def _curve(axes: Axes, x: Array, y: Measured, scale: float, shift: float, label: str | None) -> None:

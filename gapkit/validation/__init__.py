@@ -1,6 +1,7 @@
 """Is the model good?  Errors, error bars, energy conservation, physical properties."""
 
 from .comparison import ErrorBarComparison, compare_error_bars
+from .contest import Contestant, Speed, as_rows, compare, named_calculator, predictions_of
 from .crystal import Crystal, NotConvergedError, elastic_properties, eos_properties, find_crystal, relax, relaxed_crystals
 from .defects import make_slab, surface_properties, vacancy_properties
 from .dynamics import Drift, nve_drift, run_nve, step_advice
@@ -15,6 +16,7 @@ from .uncertainty_rows import UncertaintyRow, error_samples, uncertainty_table
 __all__ = [
     "PROPERTIES",
     "BandPath",
+    "Contestant",
     "Crystal",
     "Drift",
     "EOSCurve",
@@ -26,8 +28,11 @@ __all__ = [
     "PropertyRow",
     "PropertySet",
     "Residuals",
+    "Speed",
     "UncertaintyRow",
     "angles",
+    "as_rows",
+    "compare",
     "compare_error_bars",
     "diffusion",
     "elastic_properties",
@@ -42,8 +47,10 @@ __all__ = [
     "make_slab",
     "measure_properties",
     "motion_properties",
+    "named_calculator",
     "nve_drift",
     "phonon_properties",
+    "predictions_of",
     "propagate",
     "property_rows",
     "radial_distribution",
