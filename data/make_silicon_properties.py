@@ -50,9 +50,11 @@ def elastic(work: Path, a: float) -> dict[str, float]:
     shear = np.zeros((3, 3))
     shear[1, 2] = shear[2, 1] = STRAIN / 2
     here, there = (kept(work, f"shear{n}", strained(a, shear, n * SHIFT)) for n in (0, 1))
-    f0, f1 = (result["forces"][1][0] - result["forces"][0][0] for result in (here, there))
-    share = f0 / (f0 - f1)  # of SHIFT, at which the force vanishes
-    stress = here["stress"][3] + share * (there["stress"][3] - here["stress"][3])
+    back = kept(work, "shear_back", strained(a, -shear))  # the mesh need not have the symmetry that makes this the opposite
+    f0, f1, f2 = (result["forces"][1][0] - result["forces"][0][0] for result in (here, there, back))
+    force, stress = (f0 - f2) / 2, (here["stress"][3] - back["stress"][3]) / 2
+    share = force / (f0 - f1)  # of SHIFT, at which the force vanishes
+    stress += share * (there["stress"][3] - here["stress"][3])
     return {"C11": slope[0], "C12": (slope[1] + slope[2]) / 2, "C44": stress / STRAIN / units.GPa}
 
 
@@ -64,10 +66,13 @@ def phonons(work: Path, a: float) -> dict[str, float]:
     primitive = PhonopyAtoms(symbols=["Si"] * 2, cell=cell.cell.array, scaled_positions=cell.get_scaled_positions())
     phonon = Phonopy(primitive, supercell_matrix=2 * np.eye(3, dtype=int), primitive_matrix="P")
     phonon.generate_displacements(distance=0.01)
+    perfect = phonon.supercell
+    rest = Atoms(perfect.symbols, cell=perfect.cell, scaled_positions=perfect.scaled_positions, pbc=True)
+    offset = np.array(kept(work, "phonon_rest", rest, kpts=(4, 4, 4))["forces"])  # 2 meV/Å, since the mesh is not symmetric
     forces = []
     for k, frame in enumerate(phonon.supercells_with_displacements):
         atoms = Atoms(frame.symbols, cell=frame.cell, scaled_positions=frame.scaled_positions, pbc=True)
-        forces.append(np.array(kept(work, f"phonon{k}", atoms, kpts=(4, 4, 4))["forces"]))
+        forces.append(np.array(kept(work, f"phonon{k}", atoms, kpts=(4, 4, 4))["forces"]) - offset)
     phonon.forces = forces
     phonon.produce_force_constants()
     phonon.symmetrize_force_constants()

@@ -11,6 +11,7 @@ import typer
 from ase.io import read
 
 from .. import __version__
+from .._validation import check_integer
 from ..model import load
 from ..report import Section, Table, bands_figure, drift_figure, drift_of, eos_curve_figure, structure_figure, write_page
 from ..validation import (
@@ -53,6 +54,7 @@ def props(
     Without defects and dynamics, beside reference values: `gapkit props silicon.gap diamond.xyz --only eos,elastic,phonons
     --reference dft.json`
     """
+    check_integer("samples", samples, at_least=0, remedy="20 know an error bar to a sixth of itself.")
     names = [name.strip() for name in only.split(",")]
     fitted = load(model)
     ensemble = Ensemble.of(fitted, samples, seed)
@@ -71,7 +73,7 @@ def props(
     if as_json:
         print(json.dumps(_as_json(found, ensemble, values), indent=1, ensure_ascii=False))
     else:
-        title = f"{structure} with {model}" + (f": {_name(found)}" if found.crystal else "")
+        title = f"{structure.name} with {model.name}" + (f": {_name(found)}" if found.crystal else "")
         print_table(_header(bool(values)), _cells(rows, bool(values)), title=title)
         console.print(_explanation(ensemble))
         for remark in found.remarks:

@@ -147,7 +147,11 @@ def relax(atoms: Atoms, calculator: Any, *, cell: bool = False, force: float = _
     """
     moving = atoms.copy()
     moving.calc = calculator
-    converged = BFGS(FrechetCellFilter(moving) if cell else moving, logfile=None).run(fmax=force, steps=_STEPS)
+    try:
+        converged = BFGS(FrechetCellFilter(moving) if cell else moving, logfile=None).run(fmax=force, steps=_STEPS)
+    except ValueError as error:
+        name = moving.get_chemical_formula()
+        raise NotConvergedError(f"The relaxation of {name} fell apart ({error}) Add such structures to the fit.") from error
     if not converged or not np.isfinite(moving.positions).all():
         raise NotConvergedError(
             f"The relaxation of {moving.get_chemical_formula()} must end within {_STEPS} steps; the largest force is still "
