@@ -80,7 +80,7 @@ def bands_figure(properties: Mapping[str, Measured], path: BandPath, reference: 
         merged[tick] = f"{merged[tick]}|{name}" if tick in merged else name
     left.set(xticks=list(merged), xlim=(0.0, path.distance[-1]), ylabel="frequency (THz)", title="phonon bands")
     left.set_xticklabels(list(merged.values()))
-    left.legend(frameon=False, fontsize=8, loc="upper right")
+    left.legend(fontsize=8, loc="lower right", framealpha=0.9, edgecolor="none")
     dos, grid = properties["dos"], properties["dos_frequency"].value
     right.plot(dos.value, grid, color=MODEL)
     if dos.std is not None:
