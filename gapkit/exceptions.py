@@ -9,6 +9,7 @@ __all__ = [
     "LabelWarning",
     "LeftPhysicsError",
     "LockedError",
+    "MissingPackageError",
     "ModelFormatError",
     "NumericalWarning",
     "SelectionWarning",
@@ -37,6 +38,10 @@ class LeftPhysicsError(ValueError):
 
 class LockedError(OSError):
     """A folder that another process is working in."""
+
+
+class MissingPackageError(ImportError, ValueError):
+    """A package of an extra that is not installed; the message has the command that installs it."""
 
 
 class ModelFormatError(ValueError):

@@ -8,6 +8,7 @@ import typer
 
 from .. import __version__
 from .check import check
+from .compare import compare
 from .console import STATE
 from .convert import convert
 from .demo import demo
@@ -19,6 +20,7 @@ from .fit import fit
 from .init import init
 from .learn import learn
 from .md import md
+from .props import props
 from .select import select
 from .show import show
 from .split import split
@@ -50,6 +52,22 @@ def main(
     STATE.debug = debug
 
 
-for _command in (demo, init, check, estimate, fit, evaluate, show, md, select, convert, split, export, doctor):
+for _command in (
+    demo,
+    init,
+    check,
+    estimate,
+    fit,
+    evaluate,
+    compare,
+    show,
+    props,
+    md,
+    select,
+    convert,
+    split,
+    export,
+    doctor,
+):
     app.command()(_command)
 app.add_typer(learn, name="learn")
