@@ -12,11 +12,11 @@ from ase import Atoms
 from ase.calculators.calculator import get_calculator_class, names
 from ase.io import read
 
-from .._validation import check_integer
+from .._validation import check_integer, unknown_key
 from ..active_learning import EXPLORERS, ActiveLearner
 from ..exceptions import ConfigError
 from ..labeling import CalculatorLabeler, CommandLabeler, Labeler, ProcessLabeler
-from .config import Config, model_from_config, read_config, unknown_key
+from .config import Config, model_from_config, read_config
 
 __all__ = ["CONFIG_NAME", "learner_from_config", "read_learn_config"]
 
