@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from ase import Atoms
 from ase.io import read
 
 from ...io import replacing
-from ...labeling import Entry, Labeler, LabelQueue, structure_hash
+from ...labeling import Entry, Labeler, LabelQueue, read_journal, structure_hash
 from ...model.progress import track
 from ..write import write_frames
 
@@ -73,19 +74,16 @@ def label_frames(
         If another process has the folder.
     """
     names = [structure_hash(atoms, settings) for atoms in frames]
+    before: dict[str, Entry] = {}
+    with suppress(FileNotFoundError):
+        before = read_journal(directory)
+    missing = {name for name in names if name not in before or before[name].state != "done"}
     with LabelQueue(directory, labeler, executor=executor, attempts=attempts, settings=settings) as queue:
-
-        def is_done(name: str) -> bool:
-            try:
-                return queue.finished(name) is not None
-            except KeyError:
-                return False
-
-        missing = {name for name in names if not is_done(name)}
 
         def finished() -> Iterator[Entry]:
             for atoms in frames:
-                queue.submit(atoms, f"generated: {atoms.info.get('config_type', '')} {atoms.info.get('gapkit_frame', '')}".strip())
+                words = ("generated", atoms.info.get("config_type", ""), atoms.info.get("gapkit_frame", ""))
+                queue.submit(atoms, " ".join(word for word in words if word))
                 yield from queue.poll()
             while new := queue.wait():
                 yield from new

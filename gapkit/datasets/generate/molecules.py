@@ -16,9 +16,7 @@ from .base import Made, Plan
 __all__ = ["dimer", "isolated"]
 
 
-def isolated(
-    starts: Sequence[Atoms], rng: np.random.Generator, *, species: Any = None, box: float | None = None
-) -> Plan:
+def isolated(starts: Sequence[Atoms], rng: np.random.Generator, *, species: Any = None, box: float | None = None) -> Plan:
     """One atom of each species alone: what energies are relative to.
 
     Parameters

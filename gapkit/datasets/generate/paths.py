@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ def neb(
     if len(starts) < 2:
         rule = "a file of at least two structures, the ends of the path, for 'neb'"
         raise ValueError(describe("start", rule, f"{len(starts)}", "Put both into one file."))
-    for one, other in zip(starts, starts[1:], strict=False):
+    for one, other in pairwise(starts):
         check_ends(one, other)
     check_integer("neb.n_images", n_images, at_least=1)
     check_choice("neb.method", method, ("idpp", "linear"))
@@ -59,28 +60,31 @@ def neb(
         raise ValueError(describe("driver", "given where `neb.steps` relaxes the path", None, "Name a calculator or a model."))
 
     def structures() -> Iterator[Made]:
-        for path, (one, other) in enumerate(zip(starts, starts[1:], strict=False)):
+        for path, (one, other) in enumerate(pairwise(starts)):
             images = band(one, other, n_images, method)
             for number, image in enumerate(images):
                 if number or path == 0:  # the end of one path is where the next begins
                     yield Made(image.copy(), {"path": path, "image": number, "step": 0})
             if steps:
-                yield from _relaxed(images, path)
-
-    def _relaxed(images: list[Atoms], path: int) -> Iterator[Made]:
-        for image in images:
-            image.calc = driver
-        chain = NEB(images, k=spring, method="improvedtangent", allow_shared_calculator=True)
-        relaxation = FIRE(chain, logfile=None)
-        for done in range(every, steps + 1, every):
-            converged = relaxation.run(fmax=_FORCE, steps=every)
-            for number, image in enumerate(images[1:-1], 1):
-                yield Made(image.copy(), {"path": path, "image": number, "step": done})
-            if converged:
-                return
+                for done, relaxed in _relaxation(images, driver, steps, every, spring):
+                    for number, image in enumerate(relaxed, 1):
+                        yield Made(image, {"path": path, "image": number, "step": done})
 
     paths = len(starts) - 1
     return Plan(paths * (n_images + 1) + 1 + paths * (steps // every) * n_images, structures())
+
+
+def _relaxation(images: list[Atoms], driver: Any, steps: int, every: int, spring: float) -> Iterator[tuple[int, list[Atoms]]]:
+    """Copies of the images between the ends, while they relax."""
+    for image in images:
+        image.calc = driver
+    chain = NEB(images, k=spring, method="improvedtangent", allow_shared_calculator=True)
+    relaxation = FIRE(chain, logfile=None)
+    for done in range(every, steps + 1, every):
+        converged = relaxation.run(fmax=_FORCE, steps=every)
+        yield done, [image.copy() for image in images[1:-1]]
+        if converged:
+            return
 
 
 def band(initial: Atoms, final: Atoms, n_images: int, method: str = "linear") -> list[Atoms]:

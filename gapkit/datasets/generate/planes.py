@@ -269,14 +269,13 @@ def _checked(kind: str, starts: Sequence[Atoms], faces: Any, n: int, thickness: 
     check_integer(f"{kind}.n", n, at_least=1)
     check_real(f"{kind}.thickness", thickness, above=0.0, at_most=1000.0)
     check_real(f"{kind}.rattle", rattle, at_least=0.0)
-    try:
-        found = [tuple(int(i) for i in face) for face in faces]
-        if not found or any(len(face) != 3 or not any(face) or list(face) != list(f) for face, f in zip(found, faces)):
-            raise ValueError
-    except (TypeError, ValueError):
-        rule = "a list of Miller indices [h, k, l]"
-        raise ValueError(describe(f"{kind}.faces", rule, faces, "For example [[1, 1, 1]].")) from None
-    return [(h, k, l) for h, k, l in found]
+    rows = list(faces) if isinstance(faces, list | tuple) else []
+    for row in rows or [None]:
+        is_face = isinstance(row, list | tuple) and len(row) == 3 and all(type(i) is int for i in row) and any(row)
+        if not is_face:
+            rule = "a list of Miller indices [h, k, l]"
+            raise ValueError(describe(f"{kind}.faces", rule, faces, "For example [[1, 1, 1]]."))
+    return [(h, k, l) for h, k, l in rows]
 
 
 def _check_lengths(kind: str, **lengths: float) -> None:

@@ -168,7 +168,8 @@ class _Block:
             raise ConfigError(f"Block {name!r} must hold parameters such as {{n: 20}}; got {block!r}.")
         kind = block.get("type", name)
         if kind not in KINDS:
-            raise ConfigError(unknown_key("kind", kind, KINDS) + (" A block of another name needs `type`." * ("type" not in block)))
+            named = "" if "type" in block else " A block of another name needs `type`."
+            raise ConfigError(unknown_key("kind", kind, KINDS) + named)
         signature = inspect.signature(KINDS[kind]).parameters
         known = [p.name for p in signature.values() if p.kind is p.KEYWORD_ONLY and p.name != "driver"]
         given = {key: value for key, value in block.items() if key not in ("type", "start")}
@@ -177,10 +178,8 @@ class _Block:
                 raise ConfigError(unknown_key(f"parameter of {kind!r}", key, [*known, "start"]))
         starts = _plain(block["start"], f"{name}.start") if block.get("start") is not None else common
         rng = np.random.default_rng([seed, crc32(str(name).encode())])
-        if "driver" in signature:
-            plan = KINDS[kind](starts, rng, **given, driver=driver)
-        else:
-            plan = KINDS[kind](starts, rng, **given)
+        drives = {"driver": driver} if "driver" in signature else {}
+        plan = KINDS[kind](starts, rng, **given, **drives)
         parameters = {key: given.get(key, signature[key].default) for key in known}
         return cls(str(name), kind, parameters, plan)
 
@@ -199,8 +198,9 @@ def _with_provenance(made: Made, block: _Block, seed: int) -> Atoms:
     atoms = canonical(made.atoms)  # with the digits that files keep: what is labelled now is what is read later
     atoms.info["config_type"] = f"{block.name}_{made.suffix}" if made.suffix else block.name
     atoms.info["gapkit_kind"] = block.kind
-    atoms.info["gapkit_parameters"] = _text(block.parameters)
-    atoms.info["gapkit_frame"] = _text(made.details)
+    for key, values in (("gapkit_parameters", block.parameters), ("gapkit_frame", made.details)):
+        if text := _text(values):  # extended xyz has no empty words
+            atoms.info[key] = text
     atoms.info["gapkit_seed"] = seed
     return atoms
 

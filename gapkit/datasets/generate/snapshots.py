@@ -21,6 +21,7 @@ __all__ = ["inefficiency", "md"]
 _STRIDE = 5  # steps between energies of the run that finds the correlation time
 _PILOT, _LONGEST = 100, 1600  # energies of it, first and at most
 _ENOUGH = 20  # correlation times that it must hold
+_CHECKED = 50  # steps between looks at the temperature
 _HOTTEST = 20.0  # times the temperature: the run has left physics
 _FAILURES = (InvalidStructureError, ArithmeticError, np.linalg.LinAlgError)
 
@@ -59,7 +60,8 @@ def md(
     """
     check_starts(starts, "md")
     if driver is None:
-        raise ValueError(describe("driver", "given for 'md'", None, "Name a calculator (--driver emt) or a model (--driver a.gap)."))
+        remedy = "Name a calculator (--driver emt) or a model (--driver a.gap)."
+        raise ValueError(describe("driver", "given for 'md'", None, remedy))
     kelvin = _temperatures(temperatures)
     check_integer("md.n", n, at_least=1)
     check_real("md.timestep", timestep, above=0.0, at_most=20.0, remedy="It is in fs; 0.5 to 2 is usual.")
@@ -113,11 +115,12 @@ def _temperatures(given: Any) -> list[float]:
 
 
 def _advance(dynamics: Any, atoms: Atoms, steps: int, temperature: float) -> None:
-    if steps:
-        dynamics.run(steps)
-    found = atoms.get_temperature()
-    if not np.isfinite(atoms.positions).all() or not found < _HOTTEST * temperature + 1000.0:
-        raise FloatingPointError(f"it is {found:.3g} K hot.")
+    while steps > 0:
+        dynamics.run(min(steps, _CHECKED))
+        steps -= _CHECKED
+        found = atoms.get_temperature()
+        if not np.isfinite(atoms.positions).all() or not found < _HOTTEST * temperature + 1000.0:
+            raise FloatingPointError(f"it is {found:.3g} K hot.")
 
 
 def _correlation(dynamics: Any, atoms: Atoms, temperature: float) -> int:
@@ -145,7 +148,7 @@ def inefficiency(series: NDArray[np.float64]) -> float:
     Returns
     -------
     float
-        :math:`g = 1 + 2 \sum_t (1 - t/n) C(t)`, summed until the normalised autocorrelation C first is not positive; at least 1.
+        :math:`g = 1 + 2 \sum_t (1 - t/n) C(t)`, summed while the normalised autocorrelation C is positive; at least 1.
 
     References
     ----------
