@@ -30,7 +30,6 @@ __all__ = [
     "find_crystal",
     "relax",
     "relaxed_crystals",
-    "supercell",
 ]
 
 Array = NDArray[np.float64]
@@ -191,11 +190,6 @@ def relaxed_crystals(primitive: Atoms, ensemble: Ensemble, *, show: bool = False
         text = f"The crystal of {n_failed} of {len(ensemble.members)} samples of the posterior has no minimum: left out."
         warnings.warn(text, NumericalWarning, stacklevel=2)
     return result
-
-
-def supercell(conventional: Atoms, least: float) -> Atoms:
-    """The conventional cell repeated until every edge is at least ``least`` Å."""
-    return conventional.repeat([int(np.ceil(least / edge - 1e-3)) for edge in conventional.cell.lengths()])
 
 
 def eos_properties(

@@ -10,7 +10,8 @@ from ase import Atoms
 from ase.cell import Cell
 from numpy.typing import NDArray
 
-from .crystal import Crystal, extra_packages, supercell
+from ..datasets.generate.base import supercell
+from .crystal import Crystal, extra_packages
 from .ensemble import Ensemble, Measured, propagate
 
 __all__ = ["BandPath", "phonon_properties"]
