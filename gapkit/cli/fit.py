@@ -10,9 +10,9 @@ import typer
 
 from ..checks import check_weights
 from ..model import GAPRegressor
-from ..report import ERROR_HEADER, error_rows
+from ..report import ERROR_HEADER, error_rows, write_model_report
 from ..validation import error_table
-from .config import config_of, dump_config
+from .config import card_of, config_of, dump_config, override, read_config
 from .console import console, errors, guarded, print_ledger, print_table
 from .training import ConfigFile, EnergyKey, ForcesKey, Settings, StressKey, read_gap_fit_training, read_training
 
@@ -32,6 +32,9 @@ def fit(
     energy_key: EnergyKey = None,
     forces_key: ForcesKey = None,
     stress_key: StressKey = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write an HTML page: errors on the training set, sparse points, model card.")
+    ] = None,
     gap_fit: Annotated[
         str | None,
         typer.Option("--gap-fit", help="Options of QUIP's gap_fit, in place of others; TRAIN replaces at_file."),
@@ -61,10 +64,12 @@ def fit(
     console.print("\n[bold]configuration[/]" + ("" if config or gap_fit else " (from the data)"))
     console.print(dump_config(config_of(model)), markup=False, soft_wrap=True)
     console.print()
+    card = card_of(override(read_config(config) if config else {}, settings or []))
     if not output.parent.is_dir():
         raise FileNotFoundError(f"The folder of the output must exist; there is no {output.parent}.")
     start = time.perf_counter()
     model.fit(frames)
+    model.card_["given"] = card
     seconds = time.perf_counter() - start
     if calibrate:
         _calibrate(model)
@@ -83,8 +88,13 @@ def fit(
         console.print(f"pairs     {name}: sparse points leave at most {left:.1e} eV an environment open")
     for name, error in model.table_errors_.items():
         console.print(f"table     {name}: off by at most {error:.1e} eV an environment of the training set")
-    print_table(ERROR_HEADER, error_rows(error_table(frames, model.evaluate(frames))), title="errors on the training set")
+    predictions = model.evaluate(frames, uncertainty="exact" if report else None)
+    print_table(ERROR_HEADER, error_rows(error_table(frames, predictions)), title="errors on the training set")
     console.print(f"wrote     {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    if report:
+        title, as_yaml = f"{output.name} on its training set", dump_config(config_of(model))
+        write_model_report(report, model, frames, predictions, title=title, configuration=as_yaml, seen=True)
+        console.print(f"wrote     {report}")
     console.print(f"next      gapkit evaluate {output} TEST.xyz --report report.html")
 
 

@@ -46,6 +46,7 @@ class FittedModel(RegressorMixin, UncertaintyMethods, TermParameters):  # type: 
     training_: TrainingSet | None
     table_errors_: dict[str, float]
     verbose: int
+    card_: dict[str, Any]
 
     @property
     def e0_(self) -> dict[str, float]:

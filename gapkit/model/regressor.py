@@ -21,6 +21,7 @@ from ..neighbors import check_structures
 from .atomic_energies import AtomicEnergies, fit_atomic_energies
 from .automatic import decide_terms
 from .baseline import atomic_energies_above, decide_baseline, without_baseline
+from .card import data_card, software_card
 from .calibrating import check_source, errors_left_out, errors_of_frames, misspecified
 from .fitted import FittedModel
 from .fitting import choose_terms, collect_labels, grow_terms
@@ -109,6 +110,9 @@ class GAPRegressor(FittedModel):
         Numbers of energies, force components and stress components used.
     species_ : list of str
         Chemical symbols of the training set.
+    card_ : dict
+        Model card: ``data`` (of each `fit` and `partial_fit`: counts, units, sha256), ``software`` (versions, commit) and
+        ``given``, what the maker says of the data (DFT settings, citation); {} for files that have none.
     factors_ : dict of str to RowFactor
         Triangular factors of the training rows.
     training_ : TrainingSet or None
@@ -225,7 +229,8 @@ class GAPRegressor(FittedModel):
         check_search(self.optimize, self.approximation, self.jitter)
         show = bool(self.verbose)
         baseline = decide_baseline(self.baseline, self.terms is None, frames)
-        labels = without_baseline(baseline, frames, collect_labels(frames, y), show=show)
+        given = collect_labels(frames, y)
+        labels = without_baseline(baseline, frames, given, show=show)
         probes = choose_probes(baseline, frames)
         named_terms, noise = decide_terms(self.terms, self.noise, frames, labels)
         noise.check_parameters()
@@ -246,6 +251,7 @@ class GAPRegressor(FittedModel):
         self.training_: TrainingSet | None = training
         self.baseline_, self.baseline_probes_ = baseline, probes
         self.e0_source_ = {chemical_symbols[z]: source for z, source in sources.items()}
+        self.card_: dict[str, Any] = {"data": [data_card(frames, given)], "software": software_card(), "given": {}}
         self._finish(model, e0, frames)
         return self
 
@@ -316,6 +322,7 @@ class GAPRegressor(FittedModel):
             )
             self.calibration_ = None
         self.factors_, self.training_ = factors, everything
+        self.card_ = {**self.card_, "data": [*self.card_.get("data", []), data_card(frames, collect_labels(frames, y))]}
         self._finish(model, e0, frames)
         return self
 

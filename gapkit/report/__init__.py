@@ -1,16 +1,21 @@
 """Pictures and pages."""
 
 from .learning_page import write_learning_report
+from .model_page import SPECIES_HEADER, error_bar_section, species_rows, write_model_report
+from .model_plots import group_figure, map_figure
 from .page import ERROR_HEADER, UNCERTAINTY_HEADER, Section, Table, error_rows, uncertainty_rows, write_page
 from .plots import drift_figure, eos_figure, parity_figure
 from .property_plots import bands_figure, contest_figure, drift_of, eos_curve_figure, structure_figure
 from .uncertainty_plots import calibration_figure
+from .viewer import View, viewer
 
 __all__ = [
     "ERROR_HEADER",
+    "SPECIES_HEADER",
     "UNCERTAINTY_HEADER",
     "Section",
     "Table",
+    "View",
     "bands_figure",
     "calibration_figure",
     "contest_figure",
@@ -18,10 +23,16 @@ __all__ = [
     "drift_of",
     "eos_curve_figure",
     "eos_figure",
+    "error_bar_section",
     "error_rows",
+    "group_figure",
+    "map_figure",
     "parity_figure",
+    "species_rows",
     "structure_figure",
     "uncertainty_rows",
+    "viewer",
     "write_learning_report",
+    "write_model_report",
     "write_page",
 ]

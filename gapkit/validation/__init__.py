@@ -11,6 +11,7 @@ from .motion import angles, diffusion, first_shell, motion_properties, radial_di
 from .phonons import BandPath, phonon_properties
 from .properties import EOSCurve, eos_parameters, equation_of_state
 from .suite import PROPERTIES, PropertyRow, PropertySet, measure_properties, property_rows, read_reference, unit_of
+from .targets import Judgement, Verdict, judge
 from .uncertainty_rows import UncertaintyRow, error_samples, uncertainty_table
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Ensemble",
     "ErrorBarComparison",
     "ErrorRow",
+    "Judgement",
     "Measured",
     "NotConvergedError",
     "PropertyRow",
@@ -30,6 +32,7 @@ __all__ = [
     "Residuals",
     "Speed",
     "UncertaintyRow",
+    "Verdict",
     "angles",
     "as_rows",
     "compare",
@@ -44,6 +47,7 @@ __all__ = [
     "find_crystal",
     "first_shell",
     "force_rmse",
+    "judge",
     "make_slab",
     "measure_properties",
     "motion_properties",
