@@ -19,14 +19,17 @@ from ..model import GAPRegressor, Prediction, load
 from ..model.prediction import STD_CHOICES, STD_DEFAULT, UNCERTAINTY_CHOICES
 from ..report import (
     ERROR_HEADER,
+    LEARNING_HEADER,
     SPECIES_HEADER,
     UNCERTAINTY_HEADER,
     error_rows,
+    learning_curve_section,
+    learning_rows,
     species_rows,
     uncertainty_rows,
     write_model_report,
 )
-from ..validation import ErrorRow, UncertaintyRow, error_table, uncertainty_table
+from ..validation import ErrorRow, UncertaintyRow, error_table, learning_curve, uncertainty_table
 from .config import config_of, dump_config
 from .console import console, errors, guarded, print_table
 
@@ -45,6 +48,10 @@ def evaluate(
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the predictions as extended xyz.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the errors as JSON.")] = False,
+    train: Annotated[
+        Path | None,
+        typer.Option("--learning-curve", help="Training set: errors of fits to parts of it; takes a fit.", metavar="TRAIN"),
+    ] = None,
     std: Annotated[
         str | None,
         typer.Option(
@@ -65,6 +72,8 @@ def evaluate(
     """Errors of a model on labelled structures, per configuration type, and how good its error bars are.
 
     Example: `gapkit evaluate silicon.gap test.xyz --report report.html -o predicted.xyz`
+
+    Would more data help: `gapkit evaluate silicon.gap test.xyz --learning-curve train.xyz --report report.html`
     """
     fitted = load(model)
     frames, _ = read_frames(test)
@@ -75,18 +84,23 @@ def evaluate(
     rows = error_table(frames, predictions)
     species = error_table(frames, predictions, by="species")
     bars = uncertainty_table(frames, predictions, calibration=fitted.calibration_)
+    points = learning_curve(fitted, read_frames(train)[0], frames, random_state=fitted.random_state) if train else []
     if as_json:
         tables = {"errors": map(asdict, rows), "force_errors_by_species": map(asdict, species), "error_bars": map(asdict, bars)}
+        tables |= {"learning_curve": map(asdict, points)} if points else {}
         print(json.dumps({name: list(table) for name, table in tables.items()}, indent=1))
     else:
         _print_tables(rows, species, bars, f"{model} on {test}")
+        if points:
+            print_table(LEARNING_HEADER, learning_rows(points), title=f"learning curve: fits to parts of {train}")
     if output:
         write(output, predicted_frames(frames, predictions), format="extxyz")
         if not as_json:
             console.print(f"wrote {output}")
     if report:
+        more = [learning_curve_section(points)] if points else []
         title, settings = f"{model.name} on {test.name}", dump_config(config_of(fitted))
-        write_model_report(report, fitted, frames, predictions, title=title, configuration=settings, bars=bars)
+        write_model_report(report, fitted, frames, predictions, title=title, configuration=settings, bars=bars, more=more)
         if not as_json:
             console.print(f"wrote {report}")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from ase import Atoms
 
 from ..checks import check_weights
 from ..model import GAPRegressor
@@ -88,6 +89,12 @@ def fit(
         console.print(f"pairs     {name}: sparse points leave at most {left:.1e} eV an environment open")
     for name, error in model.table_errors_.items():
         console.print(f"table     {name}: off by at most {error:.1e} eV an environment of the training set")
+    _report(model, frames, output, report)
+    console.print(f"next      gapkit evaluate {output} TEST.xyz --report report.html")
+
+
+def _report(model: GAPRegressor, frames: list[Atoms], output: Path, report: Path | None) -> None:
+    """Errors on the training set, and a page of them if asked for."""
     predictions = model.evaluate(frames, uncertainty="exact" if report else None)
     print_table(ERROR_HEADER, error_rows(error_table(frames, predictions)), title="errors on the training set")
     console.print(f"wrote     {output} ({output.stat().st_size / 1e6:.1f} MB)")
@@ -95,7 +102,6 @@ def fit(
         title, as_yaml = f"{output.name} on its training set", dump_config(config_of(model))
         write_model_report(report, model, frames, predictions, title=title, configuration=as_yaml, seen=True)
         console.print(f"wrote     {report}")
-    console.print(f"next      gapkit evaluate {output} TEST.xyz --report report.html")
 
 
 def _calibrate(model: GAPRegressor) -> None:

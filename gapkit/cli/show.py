@@ -50,7 +50,9 @@ def show(
     console.print("trained on   " + (labels or "(not in the file)"))
     for data in fitted.card_.get("data", []):
         kinds = ", ".join(f"{n} {kind or '(none)'}" for kind, n in data["config_types"].items())
-        console.print(f"data         {data['frames']} structures ({kinds}), sha256 {data['sha256']}", markup=False, soft_wrap=True)
+        console.print(
+            f"data         {data['frames']} structures ({kinds}), sha256 {data['sha256']}", markup=False, soft_wrap=True
+        )
     if "software" in fitted.card_:
         versions = ", ".join(f"{name} {version}" for name, version in fitted.card_["software"].items())
         console.print(f"fitted with  {versions}", markup=False)

@@ -21,8 +21,8 @@ from ..neighbors import check_structures
 from .atomic_energies import AtomicEnergies, fit_atomic_energies
 from .automatic import decide_terms
 from .baseline import atomic_energies_above, decide_baseline, without_baseline
-from .card import data_card, software_card
 from .calibrating import check_source, errors_left_out, errors_of_frames, misspecified
+from .card import data_card, software_card
 from .fitted import FittedModel
 from .fitting import choose_terms, collect_labels, grow_terms
 from .folding import fold_rows, solve
@@ -299,7 +299,7 @@ class GAPRegressor(FittedModel):
         if add_sparse and self.training_ is None:
             raise ValueError("add_sparse needs the structures of earlier fits, which a model file does not hold. Fit anew.")
         frames = check_structures(X, name="X")
-        new = self._training_set(frames, y)
+        new = self.training_set(frames, y)
         e0 = self.potential_.e0
         model = SparseModel(self.terms_, self.potential_.terms, self.noise_)
         everything = None if self.training_ is None else self.training_ + new
@@ -347,11 +347,23 @@ class GAPRegressor(FittedModel):
             If they have other numbers of labels than the training set had.
         """
         frames = check_structures(X, name="X")
-        self.training_ = self._training_set(frames, y).with_counts(self.n_labels_)
+        self.training_ = self.training_set(frames, y).with_counts(self.n_labels_)
         return self
 
-    def _training_set(self, frames: list[Atoms], y: Sequence[float] | None) -> TrainingSet:
-        """What is fitted of more structures."""
+    def training_set(self, frames: list[Atoms], y: Sequence[float] | None = None) -> TrainingSet:
+        """What a fitted model would be fitted to of more structures: labels without the baseline, forces by ``force_fraction``.
+
+        Parameters
+        ----------
+        frames : list of ase.Atoms
+            Structures with labels.
+        y : sequence of float, optional
+            Total energies (eV) that replace those of the structures.
+
+        Returns
+        -------
+        TrainingSet
+        """
         labels = without_baseline(self.baseline_, frames, collect_labels(frames, y), show=bool(self.verbose))
         return TrainingSet(frames, labels).with_force_fraction(self.force_fraction, self.random_state)
 

@@ -1,8 +1,16 @@
 """Pictures and pages."""
 
 from .learning_page import write_learning_report
-from .model_page import SPECIES_HEADER, error_bar_section, species_rows, write_model_report
-from .model_plots import group_figure, map_figure
+from .model_page import (
+    LEARNING_HEADER,
+    SPECIES_HEADER,
+    error_bar_section,
+    learning_curve_section,
+    learning_rows,
+    species_rows,
+    write_model_report,
+)
+from .model_plots import data_efficiency_figure, group_figure, map_figure
 from .page import ERROR_HEADER, UNCERTAINTY_HEADER, Section, Table, error_rows, uncertainty_rows, write_page
 from .plots import drift_figure, eos_figure, parity_figure
 from .property_plots import bands_figure, contest_figure, drift_of, eos_curve_figure, structure_figure
@@ -11,6 +19,7 @@ from .viewer import View, viewer
 
 __all__ = [
     "ERROR_HEADER",
+    "LEARNING_HEADER",
     "SPECIES_HEADER",
     "UNCERTAINTY_HEADER",
     "Section",
@@ -19,6 +28,7 @@ __all__ = [
     "bands_figure",
     "calibration_figure",
     "contest_figure",
+    "data_efficiency_figure",
     "drift_figure",
     "drift_of",
     "eos_curve_figure",
@@ -26,6 +36,8 @@ __all__ = [
     "error_bar_section",
     "error_rows",
     "group_figure",
+    "learning_curve_section",
+    "learning_rows",
     "map_figure",
     "parity_figure",
     "species_rows",

@@ -12,14 +12,32 @@ from ase import Atoms
 from .._version import __version__
 from ..gp.observations import config_type_of, labels_of
 from ..model import GAPRegressor, Prediction, software_card
-from ..validation import ErrorRow, UncertaintyRow, Verdict, error_samples, error_table, judge, residuals
-from .model_plots import group_figure, map_figure
+from ..validation import (
+    ErrorRow,
+    LearningPoint,
+    UncertaintyRow,
+    Verdict,
+    error_samples,
+    error_table,
+    gain_of_doubling,
+    judge,
+    residuals,
+)
+from .model_plots import data_efficiency_figure, group_figure, map_figure
 from .page import ERROR_HEADER, UNCERTAINTY_HEADER, Section, Table, error_rows, uncertainty_rows, write_page
 from .plots import parity_figure
 from .uncertainty_plots import calibration_figure
 from .viewer import View, viewer
 
-__all__ = ["SPECIES_HEADER", "error_bar_section", "species_rows", "write_model_report"]
+__all__ = [
+    "LEARNING_HEADER",
+    "SPECIES_HEADER",
+    "error_bar_section",
+    "learning_curve_section",
+    "learning_rows",
+    "species_rows",
+    "write_model_report",
+]
 
 SPECIES_HEADER = ("forces on", *ERROR_HEADER[1:2], *ERROR_HEADER[4:6])
 """Column titles of a table of force errors by species."""
@@ -76,7 +94,7 @@ def write_model_report(
     """
     rows = error_table(frames, predictions)
     species = error_table(frames, predictions, by="species")
-    verdict = judge(rows[-1], bars, seen=seen)
+    verdict = judge(rows, bars, seen=seen)
     sections = [_targets(verdict)]
     text = "Root mean square errors; dotted: of all." if len(rows) > 2 else ""
     figure = group_figure(rows[:-1], rows[-1]) if len(rows) > 2 else None
@@ -97,11 +115,47 @@ def write_model_report(
     if figure is not None:
         sections.append(Section("Where the model knows", _MAP, figure=figure))
     sections += _worst(frames, predictions)
-    sections.append(Section("Data and model", _card_text(model), table=Table(("", ""), _card_rows(model), words=(0, 1), sums=False)))
+    sections.append(
+        Section("Data and model", _card_text(model), table=Table(("", ""), _card_rows(model), words=(0, 1), sums=False))
+    )
     sections.append(Section("Hyperparameters", pre=configuration))
     footer = f"gapkit {__version__}; {len(frames)} structures, {sum(map(len, frames))} atoms."
     shown = (verdict.mark, verdict.title, verdict.text)
     write_page(path, title, _headline(verdict, frames, seen), sections, footer, verdict=shown)
+
+
+LEARNING_HEADER = ("structures", "components of labels", *ERROR_HEADER[2:])
+"""Column titles of a learning curve."""
+
+
+def learning_rows(points: Sequence[LearningPoint]) -> list[list[str]]:
+    """Format a learning curve, under `LEARNING_HEADER`."""
+    cells = error_rows([point.errors for point in points])
+    return [[str(p.n_frames), str(p.n_labels), *row[2:]] for p, row in zip(points, cells, strict=True)]
+
+
+def learning_curve_section(points: Sequence[LearningPoint]) -> Section:
+    """How errors fall with the number of training structures, and what more of them would bring.
+
+    Parameters
+    ----------
+    points : sequence of LearningPoint
+        From `gapkit.validation.learning_curve`.
+
+    Returns
+    -------
+    Section
+    """
+    names = {"energy_rmse": "energies", "forces_rmse": "forces", "stress_rmse": "stresses"}
+    gains = ", ".join(f"{names[name]} {100 * (1 - 1 / factor):.0f} %" for name, factor in gain_of_doubling(points).items())
+    text = "Errors on the test set of models with the same sparse points, fitted to parts of the training set in random order. "
+    if gains:
+        text += (
+            f"By the slope at the end, twice the data would lower the errors by: {gains}. Where that is little, more sparse "
+            "points or a longer cutoff may help, and more data of the same kind will not."
+        )
+    table = Table(LEARNING_HEADER, learning_rows(points), words=(), sums=False)
+    return Section("Learning curve", text, figure=data_efficiency_figure(points), table=table)
 
 
 def species_rows(rows: Sequence[ErrorRow]) -> list[list[str]]:
@@ -131,7 +185,7 @@ def error_bar_section(
     """
     figure = calibration_figure(error_samples(frames, predictions))
     text = _ERROR_BARS.format(_calibration_state(model))
-    return Section("Error bars", text, figure=figure, table=Table(UNCERTAINTY_HEADER, uncertainty_rows(bars)))
+    return Section("Error bars", text, figure=figure, table=Table(UNCERTAINTY_HEADER, uncertainty_rows(bars), words=(0, 1)))
 
 
 def _calibration_state(model: GAPRegressor) -> str:
@@ -142,7 +196,9 @@ def _calibration_state(model: GAPRegressor) -> str:
 
 
 def _headline(verdict: Verdict, frames: Sequence[Atoms], seen: bool) -> list[tuple[str, ...]]:
-    tiles: list[tuple[str, ...]] = [(j.value, j.quantity, j.mark) for j in verdict.judgements]
+    tiles: list[tuple[str, ...]] = [(j.value, j.quantity, j.mark) for j in verdict.judgements if "RMSE" in j.quantity]
+    of_bars = [j for j in verdict.judgements if j.quantity in ("error bars of energies", "error bars of forces")]
+    tiles += [(j.value, j.quantity, j.mark) for j in of_bars[-1:]]
     return [*tiles, (str(len(frames)), "training structures" if seen else "test structures")]
 
 
@@ -150,8 +206,8 @@ def _targets(verdict: Verdict) -> Section:
     words = {"good": "good", "fair": "fair", "poor": "outside"}
     rows = [[j.quantity, j.value, j.target, words[j.mark]] for j in verdict.judgements]
     text = (
-        "Targets that people usually set; what an application needs may be more or less. R² compares the error with the spread of "
-        "the labels. Properties, which matter more than errors, are measured by gapkit props."
+        "Targets that people usually set; what an application needs may be more or less. R² compares the error with the spread "
+        "of the labels. Properties, which matter more than errors, are measured by gapkit props."
     )
     return Section("Targets", text, table=Table(("", "this model", "usual target", "verdict"), rows, words=(0, 3), sums=False))
 
@@ -163,9 +219,9 @@ def _worst(frames: Sequence[Atoms], predictions: Sequence[Prediction]) -> list[S
         y = labels_of(atoms, k)
         if y.forces is not None and p.forces is not None:
             errors = np.linalg.norm(p.forces - y.forces, axis=1)
-            i = int(errors.argmax())
-            text = f"force RMSE {np.sqrt(np.mean(errors**2) / 3.0):.3g} eV/Å, most on atom {i} ({atoms.symbols[i]}): {errors[i]:.3g} eV/Å"
-            found.append((float(np.sqrt(np.mean(errors**2))), k, errors, text))
+            i, rmse = int(errors.argmax()), float(np.sqrt(np.mean(errors**2) / 3.0))
+            text = f"force RMSE {rmse:.3g} eV/Å, most on atom {i} ({atoms.symbols[i]}): {errors[i]:.3g} eV/Å"
+            found.append((rmse, k, errors, text))
     if not found:
         return []
     found.sort(key=lambda item: (-item[0], item[1]))
@@ -201,7 +257,9 @@ def _card_rows(model: GAPRegressor) -> list[list[str]]:
         rows.append(["components of labels", _words(data["labels"])])
         rows.append(["units", _words(data["units"])])
         rows.append(["sha256 of structures and labels", data["sha256"]])
-    e0 = ", ".join(f"{s} {e:.6g} eV" + (f" ({model.e0_source_[s]})" if s in model.e0_source_ else "") for s, e in model.e0_.items())
+    e0 = ", ".join(
+        f"{s} {e:.6g} eV" + (f" ({model.e0_source_[s]})" if s in model.e0_source_ else "") for s, e in model.e0_.items()
+    )
     rows.append(["energies of isolated atoms", e0])
     for (name, _), term in zip(model.named_terms(), model.potential_.terms, strict=True):
         of_groups = dict(zip(term.descriptor.group_names_, [len(p) for p in term.points], strict=True))

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from ..gp.sparse_term import SparseTerm
 from ..model import GAPRegressor, Prediction
 from ..neighbors import NeighborList
-from ..validation import ErrorRow
+from ..validation import ErrorRow, LearningPoint
 from .plots import INK, MODEL
 
-__all__ = ["group_figure", "map_figure"]
+__all__ = ["data_efficiency_figure", "group_figure", "map_figure"]
 
 Array = NDArray[np.float64]
 
@@ -62,6 +63,31 @@ def group_figure(rows: Sequence[ErrorRow], total: ErrorRow | None = None) -> Fig
     return figure
 
 
+def data_efficiency_figure(points: Sequence[LearningPoint]) -> Figure:
+    """Errors on a test set against the number of training structures.
+
+    Parameters
+    ----------
+    points : sequence of LearningPoint
+        From `gapkit.validation.learning_curve`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    kinds = [kind for kind in _KINDS if any(getattr(point.errors, kind[0]) is not None for point in points)]
+    figure = Figure(figsize=(4.0 * max(1, len(kinds)), 3.6), layout="constrained")
+    for axes, (name, label, scale) in zip(figure.subplots(1, max(1, len(kinds)), squeeze=False)[0], kinds, strict=False):
+        axes.plot([p.n_frames for p in points], [scale * getattr(p.errors, name) for p in points], "o-", color=MODEL)
+        axes.set(xscale="log", yscale="log", xlabel="training structures", ylabel=label)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
+        axes.grid(alpha=0.3)
+    return figure
+
+
 def map_figure(
     model: GAPRegressor, frames: Sequence[Atoms], predictions: Sequence[Prediction], *, random_state: int | None = 0
 ) -> Figure | None:
@@ -99,7 +125,7 @@ def map_figure(
     panels: list[tuple[str, list[int], bool]] = [("by species", list(range(len(names))), False)]
     if has_std or len(members) > 1:  # features of species differ so much that only a panel of its own shows what one has
         panels += [(names[g], [g], has_std) for g in members[: _MOST_PANELS - 1]]
-    columns = min(3, len(panels))
+    columns = 2 if len(panels) in (2, 4) else min(3, len(panels))
     lines = -(-len(panels) // columns)
     figure = Figure(figsize=(1.0 + 4.4 * columns, 4.2 * lines), layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
@@ -113,8 +139,7 @@ def map_figure(
         if by_std:
             axis.scatter(*drawn.T, s=20, facecolors="none", edgecolors="#8c959f", lw=0.7)
             order = np.argsort(std[dots])  # the uncertain ones on top
-            color = 1e3 * std[dots][order]
-            scatter = axis.scatter(*seen[order].T, s=8, c=color, cmap="viridis", lw=0, vmin=0.0, vmax=limit)
+            scatter = axis.scatter(*seen[order].T, s=8, c=1e3 * std[dots][order], cmap="viridis", lw=0, vmin=0.0, vmax=limit)
             figure.colorbar(scatter, ax=axis, label="standard deviation of the local energy (meV)")
         else:
             for g in shown:

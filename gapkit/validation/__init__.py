@@ -6,6 +6,7 @@ from .crystal import Crystal, NotConvergedError, elastic_properties, eos_propert
 from .defects import make_slab, surface_properties, vacancy_properties
 from .dynamics import Drift, nve_drift, run_nve, step_advice
 from .ensemble import Ensemble, Measured, propagate
+from .learning_curve import LearningPoint, gain_of_doubling, learning_curve
 from .metrics import ErrorRow, Residuals, error_table, force_rmse, residuals
 from .motion import angles, diffusion, first_shell, motion_properties, radial_distribution
 from .phonons import BandPath, phonon_properties
@@ -25,6 +26,7 @@ __all__ = [
     "ErrorBarComparison",
     "ErrorRow",
     "Judgement",
+    "LearningPoint",
     "Measured",
     "NotConvergedError",
     "PropertyRow",
@@ -47,7 +49,9 @@ __all__ = [
     "find_crystal",
     "first_shell",
     "force_rmse",
+    "gain_of_doubling",
     "judge",
+    "learning_curve",
     "make_slab",
     "measure_properties",
     "motion_properties",

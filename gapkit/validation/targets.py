@@ -19,6 +19,7 @@ _R2 = (("energy_r2", "R² of energies"), ("forces_r2", "R² of forces"), ("stres
 _LEAST_R2 = 0.99
 _GOOD_ZMS, _FAIR_ZMS = 2.0, 4.0  # mean z² within this factor of 1: error bars right within 1.4 or 2
 _FEW = 20  # structures
+_STANDS_OUT = 1.5  # times the error of all
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Verdict:
     judgements: list[Judgement]
 
 
-def judge(errors: ErrorRow, bars: Sequence[UncertaintyRow] = (), *, seen: bool = False) -> Verdict:
+def judge(rows: Sequence[ErrorRow], bars: Sequence[UncertaintyRow] = (), *, seen: bool = False) -> Verdict:
     """Compare errors and error bars with the usual targets.
 
     Energies: RMSE below 1 (good) to 5 meV/atom (fair); forces: 50 to 150 meV/Å; stresses: 0.1 GPa; R² above 0.99; mean squared
@@ -69,8 +70,8 @@ def judge(errors: ErrorRow, bars: Sequence[UncertaintyRow] = (), *, seen: bool =
 
     Parameters
     ----------
-    errors : ErrorRow
-        Over all structures.
+    rows : sequence of ErrorRow
+        From `error_table`: by configuration type, the last over all structures.
     bars : sequence of UncertaintyRow
         Of the error bars; the rows over all structures count.
     seen : bool, default False
@@ -80,7 +81,7 @@ def judge(errors: ErrorRow, bars: Sequence[UncertaintyRow] = (), *, seen: bool =
     -------
     Verdict
     """
-    of_errors, of_r2 = [], []
+    errors, of_errors, of_r2 = rows[-1], [], []
     for name, what, unit, times, good, fair in _ERRORS:
         value = getattr(errors, name)
         if value is not None:
@@ -97,7 +98,7 @@ def judge(errors: ErrorRow, bars: Sequence[UncertaintyRow] = (), *, seen: bool =
     mark = _worst(of_errors)
     if mark == "good" and _worst([*of_r2, *of_bars]) != "good":
         mark = "fair"
-    return Verdict(mark, _title(mark, seen), _text(judgements, errors.frames, seen), judgements)
+    return Verdict(mark, _title(mark, seen), _text(judgements, rows, seen), judgements)
 
 
 def _mark(value: float, good: float, fair: float) -> str:
@@ -124,7 +125,11 @@ def _too_large(factor: float) -> str:
 
 def _title(mark: str, seen: bool) -> str:
     if seen:
-        return {"good": "The fit has worked", "fair": "The fit is fair", "poor": "The fit is poor"}[mark]
+        return {
+            "good": "The fit meets the usual targets",
+            "fair": "The fit is within the usual range",
+            "poor": "The fit misses the usual targets",
+        }[mark]
     return {
         "good": "Meets the usual targets",
         "fair": "Within the usual range, not the best",
@@ -132,21 +137,32 @@ def _title(mark: str, seen: bool) -> str:
     }[mark]
 
 
-def _text(judgements: Sequence[Judgement], n_frames: int, seen: bool) -> str:
-    named = {
-        mark: [f"{j.quantity} ({j.value}; usual: {j.target})" for j in judgements if j.mark == mark] for mark in ("poor", "fair")
-    }
+def _text(judgements: Sequence[Judgement], rows: Sequence[ErrorRow], seen: bool) -> str:
+    named = {mark: [f"{j.quantity} {j.value}" for j in judgements if j.mark == mark] for mark in ("poor", "fair")}
     parts = []
     if named["poor"]:
-        parts.append("Outside what is usual: " + "; ".join(named["poor"]) + ".")
+        parts.append("Outside the targets: " + ", ".join(named["poor"]) + ".")
     if named["fair"]:
-        parts.append("Good enough for many uses, short of the best: " + "; ".join(named["fair"]) + ".")
+        parts.append("Good enough for many uses, short of the best: " + ", ".join(named["fair"]) + ".")
     if not parts:
         parts.append("Every number below is better than its target.")
+    parts += _worst_types(rows)
     if seen:
         parts.append("These are the structures of the fit: errors on others are larger. gapkit evaluate measures them.")
     else:
         parts.append("This holds for structures like those of the test set, and says nothing of others.")
-        if n_frames < _FEW:
-            parts.append(f"There are only {n_frames} of them: the numbers are rough.")
+        if rows[-1].frames < _FEW:
+            parts.append(f"There are only {rows[-1].frames} of them: the numbers are rough.")
     return " ".join(parts)
+
+
+def _worst_types(rows: Sequence[ErrorRow]) -> list[str]:
+    """A sentence about the configuration type with the largest errors, where it stands out."""
+    result = []
+    for name, what, unit, times, _, _ in _ERRORS[:2]:
+        found = [row for row in rows[:-1] if getattr(row, name) is not None]
+        worst = max(found, key=lambda row: float(getattr(row, name)), default=None)
+        if worst is not None and len(found) > 1 and getattr(worst, name) > _STANDS_OUT * getattr(rows[-1], name):
+            kind = worst.config_type or "no configuration type"
+            result.append(f"Worst on {kind}: {what} {times * getattr(worst, name):.3g} {unit}.")
+    return result
