@@ -1,5 +1,6 @@
 """Pictures and pages."""
 
+from .extrapolation_page import EXTRAPOLATION_HEADER, extrapolation_figure, extrapolation_rows, extrapolation_section
 from .learning_page import write_learning_report
 from .model_page import (
     LEARNING_HEADER,
@@ -19,6 +20,7 @@ from .viewer import View, viewer
 
 __all__ = [
     "ERROR_HEADER",
+    "EXTRAPOLATION_HEADER",
     "LEARNING_HEADER",
     "SPECIES_HEADER",
     "UNCERTAINTY_HEADER",
@@ -35,6 +37,9 @@ __all__ = [
     "eos_figure",
     "error_bar_section",
     "error_rows",
+    "extrapolation_figure",
+    "extrapolation_rows",
+    "extrapolation_section",
     "group_figure",
     "learning_curve_section",
     "learning_rows",

@@ -102,7 +102,8 @@ def write_model_report(
     if len(species) > 1 and rows[-1].forces_rmse is not None:
         table = Table(SPECIES_HEADER, species_rows(species), sums=False)
         sections.append(Section("Force errors by species", figure=group_figure(species, rows[-1]), table=table))
-    r = residuals(frames, predictions)
+    many = [k for k, atoms in enumerate(frames) if len(atoms) > 1]  # isolated atoms would stretch the axis of energies
+    r = residuals([frames[k] for k in many], [predictions[k] for k in many])
     if len(r.energy) or len(r.forces):
         bar = "calibrated standard deviation" if model.calibration_ else "standard deviation"
         text = f"Bars on energy errors are one {bar} of the posterior: what the training data leave open."
