@@ -148,7 +148,9 @@ def learning_curve_section(points: Sequence[LearningPoint]) -> Section:
     Section
     """
     names = {"energy_rmse": "energies", "forces_rmse": "forces", "stress_rmse": "stresses"}
-    gains = ", ".join(f"{names[name]} {100 * (1 - 1 / factor):.0f} %" for name, factor in gain_of_doubling(points).items())
+    gains = ", ".join(
+        f"{names[name]} {max(0.0, 100 * (1 - 1 / factor)):.0f} %" for name, factor in gain_of_doubling(points).items()
+    )
     text = "Errors on the test set of models with the same sparse points, fitted to parts of the training set in random order. "
     if gains:
         text += (

@@ -6,6 +6,7 @@ from .crystal import Crystal, NotConvergedError, elastic_properties, eos_propert
 from .defects import make_slab, surface_properties, vacancy_properties
 from .dynamics import Drift, nve_drift, run_nve, step_advice
 from .ensemble import Ensemble, Measured, propagate
+from .expansion import expansion_properties
 from .extrapolation import GroupTest, extrapolation
 from .learning_curve import LearningPoint, gain_of_doubling, learning_curve
 from .metrics import ErrorRow, Residuals, error_table, force_rmse, residuals
@@ -48,6 +49,7 @@ __all__ = [
     "equation_of_state",
     "error_samples",
     "error_table",
+    "expansion_properties",
     "extrapolation",
     "find_crystal",
     "first_shell",

@@ -21,6 +21,8 @@ __all__ = ["FRACTIONS", "LearningPoint", "gain_of_doubling", "learning_curve"]
 FRACTIONS = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 """Parts of the training set at which `learning_curve` solves."""
 
+_SLOPE = 3  # points
+
 
 @dataclass(frozen=True)
 class LearningPoint:
@@ -105,7 +107,7 @@ def learning_curve(
 
 
 def gain_of_doubling(points: Sequence[LearningPoint]) -> dict[str, float]:
-    """By which factor twice the data would divide the errors, from the last two points.
+    """By which factor twice the data would divide the errors, from the slope of the last three points (logarithms of both).
 
     Parameters
     ----------
@@ -117,12 +119,10 @@ def gain_of_doubling(points: Sequence[LearningPoint]) -> dict[str, float]:
     dict of str to float
         For "energy_rmse", "forces_rmse", "stress_rmse", as far as there are labels; {} for fewer than two points.
     """
-    if len(points) < 2:
-        return {}
-    before, last = points[-2:]
-    result = {}
+    last = points[-_SLOPE:]
+    result: dict[str, float] = {}
     for name in ("energy_rmse", "forces_rmse", "stress_rmse"):
-        a, b = getattr(before.errors, name), getattr(last.errors, name)
-        if a and b:
-            result[name] = float(2.0 ** (np.log(a / b) / np.log(last.n_frames / before.n_frames)))
+        errors = [getattr(point.errors, name) for point in last]
+        if len(last) > 1 and all(errors):
+            result[name] = float(2.0 ** -np.polyfit(np.log([point.n_frames for point in last]), np.log(errors), 1)[0])
     return result

@@ -146,14 +146,11 @@ def test_fit_with_a_card_and_a_report(folder, tmp_path):
 
 def test_fit_without_each_type(folder, tmp_path):
     page = tmp_path / "r.html"
-    train = folder / "train.xyz"
-    output = run(
-        "fit", train, *SMALL, "-o", tmp_path / "m.gap", "--leave-out", "each", "--report", page, "--no-calibrate"
-    ).output
+    command = ("fit", folder / "train.xyz", *SMALL, "-o", tmp_path / "m.gap", "--no-calibrate", "--leave-out")
+    output = run(*command, "each", "--report", page).output
     assert "extrapolation: fits without some configuration types" in output
     assert "<h2>Extrapolation</h2>" in page.read_text()
-    output = run("fit", train, *SMALL, "-o", tmp_path / "m.gap", "--leave-out", "liquid", "--no-calibrate", code=1).output
-    assert "of groups among ['slab', 'bulk']; got 'liquid'" in output
+    assert "of groups among ['slab', 'bulk']; got 'liquid'" in run(*command, "liquid", code=1).output
 
 
 def test_learning_curve(folder, tmp_path):

@@ -84,7 +84,7 @@ def test_gain_of_doubling_is_that_of_a_power_law():
     def point(n):
         return LearningPoint(n, n, ErrorRow("all", 1, None, 5.0 / n, None, 2.0 / n**0.5, None))
 
-    found = gain_of_doubling([point(10), point(30)])
+    found = gain_of_doubling([point(3), point(10), point(20), point(30)])
     assert found == pytest.approx({"energy_rmse": 2.0, "forces_rmse": 2.0**0.5})  # errors as 1/n and 1/sqrt(n)
     assert gain_of_doubling([point(10)]) == {}
 
