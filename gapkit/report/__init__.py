@@ -14,7 +14,7 @@ from .model_page import (
 from .model_plots import data_efficiency_figure, group_figure, map_figure
 from .page import ERROR_HEADER, UNCERTAINTY_HEADER, Section, Table, error_rows, uncertainty_rows, write_page
 from .plots import drift_figure, eos_figure, parity_figure
-from .property_plots import bands_figure, contest_figure, drift_of, eos_curve_figure, structure_figure
+from .property_plots import bands_figure, contest_figure, drift_of, eos_curve_figure, expansion_figure, structure_figure
 from .uncertainty_plots import calibration_figure
 from .viewer import View, viewer
 
@@ -37,6 +37,7 @@ __all__ = [
     "eos_figure",
     "error_bar_section",
     "error_rows",
+    "expansion_figure",
     "extrapolation_figure",
     "extrapolation_rows",
     "extrapolation_section",
