@@ -129,8 +129,9 @@ def quasi_harmonic(volumes: Array, free: Array, entropy: Array) -> tuple[Array, 
 
 
 def _scaled(atoms: Atoms, volume: float, calculator: Any) -> Atoms:
+    """Relaxed at a volume per atom."""
     scaled = atoms.copy()
-    scaled.set_cell(atoms.cell * (volume / atoms.get_volume()) ** (1 / 3), scale_atoms=True)
+    scaled.set_cell(atoms.cell * (volume * len(atoms) / atoms.get_volume()) ** (1 / 3), scale_atoms=True)
     return relax(scaled, calculator)
 
 
