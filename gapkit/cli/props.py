@@ -17,6 +17,7 @@ from ..report import (
     Section,
     Table,
     bands_figure,
+    card_section,
     drift_figure,
     drift_of,
     eos_curve_figure,
@@ -34,6 +35,7 @@ from ..validation import (
     read_reference,
     unit_of,
 )
+from .config import config_of, dump_config
 from .console import console, errors, guarded, print_table
 
 __all__ = ["props"]
@@ -89,7 +91,8 @@ def props(
         for remark in found.remarks:
             errors.print(f"note: {remark}", soft_wrap=True, markup=False)
     if report:
-        _write_report(report, found, rows, values, ensemble, f"{structure.name} with {model.name}")
+        made_of = [card_section(fitted), Section("Hyperparameters", pre=dump_config(config_of(fitted)))]
+        _write_report(report, found, rows, values, ensemble, f"{structure.name} with {model.name}", made_of)
         if not as_json:
             console.print(f"wrote {report}")
 
@@ -157,6 +160,7 @@ def _write_report(
     values: Mapping[str, float],
     ensemble: Ensemble,
     title: str,
+    made_of: Sequence[Section],
 ) -> None:
     by_name = {row.name: row for row in rows}
     headline = []
@@ -188,4 +192,4 @@ def _write_report(
         sections.append(
             Section("Conservation of energy", "The same run, at constant energy.", figure=drift_figure(drift_of(p)))
         )
-    write_page(path, title, headline, sections, f"gapkit {__version__}")
+    write_page(path, title, headline, [*sections, *made_of], f"gapkit {__version__}")

@@ -5,6 +5,7 @@ from .learning_page import write_learning_report
 from .model_page import (
     LEARNING_HEADER,
     SPECIES_HEADER,
+    card_section,
     error_bar_section,
     learning_curve_section,
     learning_rows,
@@ -29,6 +30,7 @@ __all__ = [
     "View",
     "bands_figure",
     "calibration_figure",
+    "card_section",
     "contest_figure",
     "data_efficiency_figure",
     "drift_figure",

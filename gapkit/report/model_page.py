@@ -32,6 +32,7 @@ from .viewer import View, viewer
 __all__ = [
     "LEARNING_HEADER",
     "SPECIES_HEADER",
+    "card_section",
     "error_bar_section",
     "learning_curve_section",
     "learning_rows",
@@ -116,9 +117,7 @@ def write_model_report(
     if figure is not None:
         sections.append(Section("Where the model knows", _MAP, figure=figure))
     sections += _worst(frames, predictions)
-    sections.append(
-        Section("Data and model", _card_text(model), table=Table(("", ""), _card_rows(model), words=(0, 1), sums=False))
-    )
+    sections.append(card_section(model))
     sections.append(Section("Hyperparameters", pre=configuration))
     footer = f"gapkit {__version__}; {len(frames)} structures, {sum(map(len, frames))} atoms."
     shown = (verdict.mark, verdict.title, verdict.text)
@@ -238,6 +237,21 @@ def _worst(frames: Sequence[Atoms], predictions: Sequence[Prediction]) -> list[S
         views.append(View(frames[k], errors, name + text + energy))
     text = "The structures with the largest force errors; atoms are coloured by the length of the error. Frames count from 0."
     return [Section("Worst structures", text, markup=viewer(views, "eV/Å"))]
+
+
+def card_section(model: GAPRegressor) -> Section:
+    """What a model is made of: data, DFT settings as given, sparse points, calibration, seed, versions.
+
+    Parameters
+    ----------
+    model : GAPRegressor
+        Fitted.
+
+    Returns
+    -------
+    Section
+    """
+    return Section("Data and model", _card_text(model), table=Table(("", ""), _card_rows(model), words=(0, 1), sums=False))
 
 
 def _card_text(model: GAPRegressor) -> str:
