@@ -157,12 +157,12 @@ def _text(judgements: Sequence[Judgement], rows: Sequence[ErrorRow], seen: bool)
 
 
 def _worst_types(rows: Sequence[ErrorRow]) -> list[str]:
-    """A sentence about the configuration type with the largest errors, where it stands out."""
-    result = []
+    """A sentence about the configuration types with the largest errors, where they stand out."""
+    found: dict[str, list[str]] = {}
     for name, what, unit, times, _, _ in _ERRORS[:2]:
-        found = [row for row in rows[:-1] if getattr(row, name) is not None]
-        worst = max(found, key=lambda row: float(getattr(row, name)), default=None)
-        if worst is not None and len(found) > 1 and getattr(worst, name) > _STANDS_OUT * getattr(rows[-1], name):
+        known = [row for row in rows[:-1] if getattr(row, name) is not None]
+        worst = max(known, key=lambda row: float(getattr(row, name)), default=None)
+        if worst is not None and len(known) > 1 and getattr(worst, name) > _STANDS_OUT * getattr(rows[-1], name):
             kind = worst.config_type or "no configuration type"
-            result.append(f"Worst on {kind}: {what} {times * getattr(worst, name):.3g} {unit}.")
-    return result
+            found.setdefault(kind, []).append(f"{what} {times * getattr(worst, name):.3g} {unit}")
+    return [f"Worst on {kind}: {', '.join(errors)}." for kind, errors in found.items()]
