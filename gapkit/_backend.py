@@ -1,7 +1,7 @@
 """What runs where the arrays are: the chooser between `_cpu` and `_cuda`, and between SciPy and CuPy.
 
-Array algebra elsewhere is written with NumPy's functions, which CuPy's arrays answer themselves (NEP 13 and 18), so that one code
-serves both.  Here is what they do not answer.  Loops and CuPy are imported at first use: ``import gapkit`` pulls in neither.
+Array algebra elsewhere is written with NumPy's functions, which CuPy's arrays answer themselves (NEP 13 and 18): one code
+serves both.  Here is what they do not answer.  Loops and CuPy are imported at first use: ``import gapkit`` needs neither.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ __all__ = [
     "acsf_ops",
     "body_ops",
     "cupy",
+    "is_on_gpu",
     "kernel_ops",
     "loops_are_compiled",
     "n_threads",
@@ -136,7 +137,7 @@ def repulsion_ops() -> ModuleType:
 
 def kernel_ops(like: Any = None) -> ModuleType:
     """Loops over kernels: powers of scalar products; those on the GPU for CuPy's arrays."""
-    if like is not None and not isinstance(like, np.ndarray):
+    if like is not None and is_on_gpu(like):
         from ._cuda import kernel_loops
 
         return kernel_loops
@@ -162,6 +163,11 @@ def table_ops() -> ModuleType:
     return tables
 
 
+def is_on_gpu(array: Any) -> bool:
+    """Whether an array is CuPy's."""
+    return not isinstance(array, np.ndarray)
+
+
 def cupy() -> ModuleType:
     """CuPy; `gapkit._cuda.status.require` says beforehand whether it works."""
     import cupy
@@ -172,7 +178,7 @@ def cupy() -> ModuleType:
 
 def solve_lower(factor: Any, right: Any) -> Any:
     """L^-1 ``right`` for a lower triangular factor; ``right`` may be overwritten."""
-    if isinstance(factor, np.ndarray):
+    if not is_on_gpu(factor):
         from scipy.linalg import blas
 
         return blas.dtrsm(1.0, factor, right, lower=1, overwrite_b=1)
@@ -183,7 +189,7 @@ def solve_lower(factor: Any, right: Any) -> Any:
 
 def solve_transposed_upper(factor: Any, right: Any) -> Any:
     """R^-T ``right`` for an upper triangular factor."""
-    if isinstance(factor, np.ndarray):
+    if not is_on_gpu(factor):
         from scipy.linalg import solve_triangular
 
         return solve_triangular(factor, right, trans="T", check_finite=False)

@@ -41,7 +41,14 @@ _HALF = np.float64(0.5)
 
 @device_function
 def move(
-    p: int, position_ic: Array, cell_cc: Array, centre_p: Index, neighbour_p: Index, shift_pc: Index, vector_pc: Array, distance_p: Array
+    p: int,
+    position_ic: Array,
+    cell_cc: Array,
+    centre_p: Index,
+    neighbour_p: Index,
+    shift_pc: Index,
+    vector_pc: Array,
+    distance_p: Array,
 ) -> None:
     """Vector r_j + S cell - r_i of a pair, and its length, as `gapkit._cpu.pairs.move`."""
     i = centre_p[p]
@@ -127,7 +134,7 @@ def expand(
 
 @device_function
 def power(e: int, x: int, left_edan: Array, right_edan: Array, element_x5: Index, factor_x: Array, p_ex: Array) -> None:
-    """Element x of the power spectrum; ``element_x5[x]`` = (d on the left, d on the right, l, n on the left, n on the right)."""
+    """Element x of the power spectrum; ``element_x5[x]`` = (d, d of the other factor, l, n, n of the other factor)."""
     d = element_x5[x, 0]
     b = element_x5[x, 1]
     l = element_x5[x, 2]
@@ -153,8 +160,8 @@ def adjoint(
 ) -> None:
     """dE/d(one factor of the power spectrum) from dE/dp: a sum over the elements that contain it.
 
-    ``place_k4[k]`` = (d, lm, n, r); row r of the list ``element_t3`` from ``first_r[r]`` to ``first_r[r + 1]`` has the elements x
-    and the d and n of the other factor.
+    ``place_k4[k]`` = (d, lm, n, r).  From ``first_r[r]`` to ``first_r[r + 1]``, ``element_t3`` has the elements x, and d and
+    n of the other factor.
     """
     d = place_k4[k, 0]
     a = place_k4[k, 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -37,7 +38,7 @@ class DeviceTerm(Protocol):
         """Divide the work for a new list of pairs, whose vectors are known; this may wait for the device."""
 
     def add(self, geometry: Geometry, energies: Any, gradient: Any, spread: Any) -> None:
-        """Add the energy of each atom and dE/dD of each pair, and tell ``spread`` (or None) of the kernels; waits for nothing."""
+        """Add the energy of each atom and dE/dD of each pair; tell ``spread`` (or None) of the kernels; wait for nothing."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,12 @@ class Engine:
         self.geometry: Geometry | None = None
         self._e0, self._voigt = xp.asarray(np.array(e0, float)), xp.asarray(np.array(_VOIGT))
         self._structure: tuple[NDArray[Any], ...] = ()
+
+    def twin(self, skin: float) -> Engine:
+        """Another engine with the same model, for another structure; arrays of the model are shared."""
+        other = copy(self)
+        other.terms, other.skin, other.geometry, other.n_searches = [copy(term) for term in self.terms], skin, None, 0
+        return other
 
     def evaluate(
         self,

@@ -83,5 +83,7 @@ class Geometry:
         ordered = positions[self.atoms]
         moved = ordered[:, 0].copy()
         launch("displacement", self.n_atoms, ordered, self.reference, moved)
-        launch("move", self.n_pairs, ordered, self.cell, self.centers, self.neighbors, self.shifts, self.vectors, self.distances)
+        launch(
+            "move", self.n_pairs, ordered, self.cell, self.centers, self.neighbors, self.shifts, self.vectors, self.distances
+        )
         return moved

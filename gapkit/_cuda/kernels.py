@@ -14,14 +14,16 @@ from numba import cuda, types
 
 from . import bodies, neighbor_bodies
 
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+
 __all__ = ["KERNELS", "Kernel", "signature"]
 
 
 class Kernel(NamedTuple):
     """A kernel and what goes with it.
 
-    ``function``: not compiled yet; ``body``: what it calls; ``arguments``: types in the code of `signature`; ``block``: threads of
-    a block; ``registers``: budget of a thread; ``per_environment``: which of the two kinds.
+    ``function``: not compiled yet; ``body``: what it calls; ``arguments``: types in the code of `signature`; ``block``: threads
+    of a block; ``registers``: budget of a thread; ``per_environment``: which of the two kinds.
     """
 
     function: Callable[..., None]
@@ -41,106 +43,165 @@ def signature(arguments: str) -> tuple[Any, ...]:
     return tuple(result)
 
 
-def _move(n, position, cell, centre, neighbour, shift, vector, distance):  # type: ignore[no-untyped-def]
+def _move(n, position, cell, centre, near, shift, vector, distance):
     t = cuda.grid(1)
     if t < n:
-        bodies.move(t, position, cell, centre, neighbour, shift, vector, distance)
+        bodies.move(t, position, cell, centre, near, shift, vector, distance)
 
 
-def _basis(n, first_pair, vector, distance, reach, segments, table, constants, y, g, dg):  # type: ignore[no-untyped-def]
+def _basis(n, p0, vector, distance, reach, segments, table, constants, y, g, dg):
     t = cuda.grid(1)
     if t < n:
-        bodies.basis(t, first_pair, vector, distance, reach, segments, table, constants, y, g, dg)
+        bodies.basis(t, p0, vector, distance, reach, segments, table, constants, y, g, dg)
 
 
-def _expand(n, first_atom, first_pair, first, species, neighbour, y, g, density, weight, centre, central, place, c):  # type: ignore[no-untyped-def]
+def _expand(n, i0, p0, first, species, near, y, g, density, weight, centre, central, place, c):
     k = cuda.threadIdx.x
     while k < n:
         bodies.expand(
-            cuda.blockIdx.x, k, first_atom, first_pair, first, species, neighbour, y, g, density, weight, centre, central, place, c
+            cuda.blockIdx.x,
+            k,
+            i0,
+            p0,
+            first,
+            species,
+            near,
+            y,
+            g,
+            density,
+            weight,
+            centre,
+            central,
+            place,
+            c,
         )
         k += cuda.blockDim.x
 
 
-def _power(n, left, right, element, factor, p):  # type: ignore[no-untyped-def]
+def _power(n, left, right, element, factor, p):
     k = cuda.threadIdx.x
     while k < n:
         bodies.power(cuda.blockIdx.x, k, left, right, element, factor, p)
         k += cuda.blockDim.x
 
 
-def _adjoint(n, g, factor, other, place, first, element, out):  # type: ignore[no-untyped-def]
+def _adjoint(n, g, factor, other, place, first, element, out):
     k = cuda.threadIdx.x
     while k < n:
         bodies.adjoint(cuda.blockIdx.x, k, g, factor, other, place, first, element, out)
         k += cuda.blockDim.x
 
 
-def _pair_gradient(  # type: ignore[no-untyped-def]
-    n, first_atom, first_pair, centre, neighbour, species, vector, distance, reach, constants, density, weight, g, dg, gc, out
-):
+def _pair_gradient(n, i0, p0, centre, near, species, vector, distance, reach, constants, density, weight, g, dg, gc, out):
     t = cuda.grid(1)
     if t < n:
         bodies.pair_gradient(
-            t, first_atom, first_pair, centre, neighbour, species, vector, distance, reach, constants, density, weight, g, dg, gc, out
+            t,
+            i0,
+            p0,
+            centre,
+            near,
+            species,
+            vector,
+            distance,
+            reach,
+            constants,
+            density,
+            weight,
+            g,
+            dg,
+            gc,
+            out,
         )
 
 
-def _powers(n, zeta, alpha, xs, part):  # type: ignore[no-untyped-def]
+def _powers(n, zeta, alpha, xs, part):
     k = cuda.threadIdx.x
     while k < n:
         bodies.powers(cuda.blockIdx.x, k, zeta, alpha, xs, part)
         k += cuda.blockDim.x
 
 
-def _repulsion(n, first, neighbour, species, constant, vector, distance, energy, gradient):  # type: ignore[no-untyped-def]
+def _repulsion(n, first, near, species, constant, vector, distance, energy, gradient):
     t = cuda.grid(1)
     if t < n:
-        bodies.repulsion(t, first, neighbour, species, constant, vector, distance, energy, gradient)
+        bodies.repulsion(t, first, near, species, constant, vector, distance, energy, gradient)
 
 
-def _add_row_sum(n, start, value, total):  # type: ignore[no-untyped-def]
+def _add_row_sum(n, start, value, total):
     t = cuda.grid(1)
     if t < n:
         bodies.add_row_sum(t, start, value, total)
 
 
-def _add_rows(n, column, start, weight, kernel, rows):  # type: ignore[no-untyped-def]
+def _add_rows(n, column, start, weight, kernel, rows):
     k = cuda.threadIdx.x
     while k < n:
         bodies.add_rows(cuda.blockIdx.x, k, column, start, weight, kernel, rows)
         k += cuda.blockDim.x
 
 
-def _gather_force(n, first, reverse, gradient, atom, force):  # type: ignore[no-untyped-def]
+def _gather_force(n, first, reverse, gradient, atom, force):
     t = cuda.grid(1)
     if t < n:
         bodies.gather_force(t, first, reverse, gradient, atom, force)
 
 
-def _bin_of(n, position, inverse, periodic, low, scale, count, species, bins, wraps, key):  # type: ignore[no-untyped-def]
+def _bin_of(n, position, inverse, periodic, low, scale, count, species, bins, wraps, key):
     t = cuda.grid(1)
     if t < n:
         neighbor_bodies.bin_of(t, position, inverse, periodic, low, scale, count, species, bins, wraps, key)
 
 
-def _row(  # type: ignore[no-untyped-def]
-    n, write, square, position, cell, periodic, count, reach, n_species, bins, wraps, start, first, n_row, centre, neighbour, shift
+def _row(
+    n,
+    write,
+    square,
+    position,
+    cell,
+    periodic,
+    count,
+    reach,
+    n_species,
+    bins,
+    wraps,
+    start,
+    first,
+    n_row,
+    centre,
+    near,
+    shift,
 ):
     t = cuda.grid(1)
     if t < n:
         neighbor_bodies.row(
-            t, write, square, position, cell, periodic, count, reach, n_species, bins, wraps, start, first, n_row, centre, neighbour, shift
+            t,
+            write,
+            square,
+            position,
+            cell,
+            periodic,
+            count,
+            reach,
+            n_species,
+            bins,
+            wraps,
+            start,
+            first,
+            n_row,
+            centre,
+            near,
+            shift,
         )
 
 
-def _reverse(n, first, centre, neighbour, shift, reverse):  # type: ignore[no-untyped-def]
+def _reverse(n, first, centre, near, shift, reverse):
     t = cuda.grid(1)
     if t < n:
-        neighbor_bodies.reverse(t, first, centre, neighbour, shift, reverse)
+        neighbor_bodies.reverse(t, first, centre, near, shift, reverse)
 
 
-def _displacement(n, position, reference, square):  # type: ignore[no-untyped-def]
+def _displacement(n, position, reference, square):
     t = cuda.grid(1)
     if t < n:
         neighbor_bodies.displacement(t, position, reference, square)

@@ -50,8 +50,9 @@ class Memory:
         available = self.available()
         n = int(available / bytes_each)
         if n < 1:
+            needed, got = bytes_each / _GIB, max(available, 0.0) / _GIB
             raise DeviceMemoryError(
-                f"The GPU must have at least {bytes_each / _GIB:.3g} GiB free for {what}; got {max(available, 0.0) / _GIB:.3g} GiB. "
+                f"The GPU must have at least {needed:.3g} GiB free for {what}; got {got:.3g} GiB. "
                 "Free memory (nvidia-smi lists who uses it), take a smaller model or structure, or device='cpu'."
             )
         return n if self.at_most is None else min(n, self.at_most)

@@ -42,9 +42,9 @@ def bin_of(
         s = position_ic[i, 0] * inverse_cc[0, c] + position_ic[i, 1] * inverse_cc[1, c] + position_ic[i, 2] * inverse_cc[2, c]
         wrap = 0
         if periodic_c[c] == 1:
-            wrap = int(floor(s))
+            wrap = floor(s)
             s -= wrap
-        k = min(max(int(floor((s - low_c[c]) * scale_c[c])), 0), count_c[c] - 1)
+        k = min(max(floor((s - low_c[c]) * scale_c[c]), 0), count_c[c] - 1)
         bin_ic[i, c] = k
         wrap_ic[i, c] = wrap
         b = b * count_c[c] + k

@@ -60,7 +60,7 @@ def find_pairs(
     Geometry
     """
     n_atoms, cutoff = len(species), cutoff + skin
-    inverse = np.linalg.inv(cell)
+    inverse: Array = np.linalg.inv(cell).astype(float)
     low, width = _box(positions, inverse, pbc, xp)
     heights = 1.0 / np.linalg.norm(inverse, axis=0)
     count = np.maximum(np.floor(heights * width / cutoff), 1.0)

@@ -1,7 +1,7 @@
 """SOAP on a device: density expansion, power spectrum, their adjoints.
 
-The layout is that of `gapkit._cpu.soap`: coefficients [e, d, lm, n], power spectrum in blocks of channels.  What the loops there
-find out as they go (which channels an element multiplies) is in tables here, so that a thread needs no other's result.
+The layout is that of `gapkit._cpu.soap`: coefficients [e, d, lm, n], power spectrum in blocks of channels.  What the loops
+there find out as they go (which channels an element multiplies) is in tables here: a thread needs no other's result.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ class SoapLoops:
         """Memory for an atom with so many pairs, without that of kernels."""
         n_functions = (self.l_max + 1) * self.n_max
         channels = self.n_densities * self.n_max + 2 * (self.left[0] * self.left[1] + self.right[0] * self.right[1])
-        return 8.0 * (n_pairs * (self.n_lm + 2 * n_functions) + 2 * self.n_lm * channels + 4 * self.n_elements)
+        numbers = n_pairs * (self.n_lm + 2 * n_functions) + 2 * self.n_lm * channels + 4 * self.n_elements
+        return 8.0 * float(numbers)
 
     def expand(self, geometry: Geometry, atoms: slice) -> tuple[Density, Any]:
         """Coefficients [e, d, lm, n] of a range of atoms, and what their adjoint needs."""
@@ -170,8 +171,10 @@ def elements_of(tables: SoapTables) -> tuple[Index, Array]:
     return np.array(elements, np.int64).reshape(-1, 5), np.array(factors)
 
 
-def adjoint_lists(elements: Index, l_max: int, shape: tuple[int, int], *, left: bool, right: bool) -> tuple[Index, Index, Index]:
-    """What the body ``adjoint`` reads: places (d, lm, n, row), first entry of each row, entries (element, d and n of the other).
+def adjoint_lists(
+    elements: Index, l_max: int, shape: tuple[int, int], *, left: bool, right: bool
+) -> tuple[Index, Index, Index]:
+    """What the body ``adjoint`` reads: places (d, lm, n, row), first entry of each row, entries (element, d, n of the other).
 
     Entries are those in which the channel (d, n) stands on the left, on the right, or both, with degree l.
     """

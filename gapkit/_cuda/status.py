@@ -38,7 +38,9 @@ def gpu_status() -> GPUStatus:
     except Exception as error:  # a CuPy for another CUDA fails in many ways
         return GPUStatus(False, f"the CUDA runtime cannot be used ({_first_line(error)})", f"Install again: {_INSTALL}")
     if driver == 0:
-        return GPUStatus(False, "there is no NVIDIA driver (libcuda.so.1 is not found)", "Install NVIDIA's driver; see nvidia-smi.")
+        return GPUStatus(
+            False, "there is no NVIDIA driver (libcuda.so.1 is not found)", "Install NVIDIA's driver; see nvidia-smi."
+        )
     try:
         n_devices = int(runtime.getDeviceCount())
     except Exception as error:
@@ -49,7 +51,9 @@ def gpu_status() -> GPUStatus:
     try:
         from cupy_backends.cuda.libs import cublas  # noqa: F401
     except ImportError as error:
-        return GPUStatus(False, f"cuBLAS is missing ({_first_line(error)})", "pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x[ctk])")
+        return GPUStatus(
+            False, f"cuBLAS is missing ({_first_line(error)})", "pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x[ctk])"
+        )
     try:
         name = runtime.getDeviceProperties(runtime.getDevice())["name"].decode()
     except Exception as error:

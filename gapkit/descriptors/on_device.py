@@ -24,8 +24,8 @@ __all__ = ["Block", "DeviceDescriptor", "DeviceFeatures", "PairsOnDevice"]
 class Block(NamedTuple):
     """Environments of one group that are done at a time.
 
-    ``group``; ``members``: range of atoms, or indices of pairs on the device; ``start``: for pairs, the first member of each atom
-    and, last, their number (on the device); ``size``: number of environments.
+    ``group``; ``members``: range of atoms, or indices of pairs on the device; ``start``: for pairs, the first member of each
+    atom and, last, their number (on the device); ``size``: number of environments.
     """
 
     group: int

@@ -356,6 +356,7 @@ class SOAP(Descriptor):
         return np.concatenate([spectrum, np.full_like(spectrum[..., :1], value)], axis=-1)
 
     def radial_table(self) -> RadialTable:
+        """Radial functions, with cutoff function and weighting."""
         shape = float(self.r_cut), int(self.n_max), int(self.l_max), float(self.sigma)
         if isinstance(self.rbf, ForeignBasis):
             return self.rbf.radial_table(*shape, float(self.cutoff_width or 0.0))
@@ -365,6 +366,7 @@ class SOAP(Descriptor):
         return frozen_weighting(self.weighting)
 
     def channels(self) -> Channels:
+        """Which products of coefficients there are, for the species of the descriptor."""
         if isinstance(self.rbf, ForeignBasis):
             return self.rbf.channels(self.species_, self.n_max, self.l_max)
         return channels_of(self.compression, self.species_, self.n_max)

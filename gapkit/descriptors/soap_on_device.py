@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,7 +96,7 @@ class SoapOnDevice(DeviceDescriptor):
             most = memory.at_a_time(each, f"one atom with {n_pairs} neighbours")
             n_parts = -(-count // most)
             ends = np.linspace(start, end, n_parts + 1).astype(int).tolist()
-            result += [Block(group, slice(i, j), None, j - i) for i, j in zip(ends[:-1], ends[1:], strict=True)]
+            result += [Block(group, slice(i, j), None, j - i) for i, j in pairwise(ends)]
         return result
 
     def compute(self, geometry: Geometry, block: Block) -> DeviceFeatures:

@@ -25,7 +25,7 @@ _LARGEST_EXPONENT = 20
 
 
 class OfDistances(NamedTuple):
-    """Functions of the distances of pairs: features, their slopes (None for 1), weights, their slopes, and the cutoff function."""
+    """Of the distances of pairs: features, their slopes (None for 1), weights, their slopes, and the cutoff function."""
 
     values: Array
     slopes: Array | None

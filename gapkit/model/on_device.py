@@ -124,7 +124,7 @@ def term_on_device(term: SparseTerm, xp: Any) -> SparseTerm:
     )
 
 
-def on_device(potential: Potential, names: Sequence[str] = (), *, skin: float = 1.0, memory: Memory | None = None) -> Engine:
+def on_device(potential: Potential, names: Sequence[str] = (), *, skin: float = 0.0, memory: Memory | None = None) -> Engine:
     """Put a potential on the GPU.
 
     Parameters
@@ -133,8 +133,8 @@ def on_device(potential: Potential, names: Sequence[str] = (), *, skin: float = 
         Fitted.
     names : sequence of str, optional
         What messages call its terms.
-    skin : float, default 1.0
-        Extra range of the list of pairs, Å.
+    skin : float, default 0
+        Extra range of the list of pairs, Å; for molecular dynamics.
     memory : Memory, optional
         What may be used; default: what is free.
 
@@ -162,7 +162,9 @@ def on_device(potential: Potential, names: Sequence[str] = (), *, skin: float = 
     if potential.core is not None:
         if not isinstance(potential.core, Repulsion):
             what = type(potential.core).__name__
-            raise NotOnGPUError(describe("device", f"'cpu' with the baseline's {what}", "cuda", f"It has no GPU code. {_REMEDY}"))
+            raise NotOnGPUError(
+                describe("device", f"'cpu' with the baseline's {what}", "cuda", f"It has no GPU code. {_REMEDY}")
+            )
         cores.append(RepulsionOnDevice(potential.core, species))
     e0 = [potential.e0[z] for z in species]
     return Engine([*cores, *terms], species, e0, potential.neighbor_range, xp, skin=skin, memory=memory)
@@ -181,6 +183,10 @@ class ModelOnDevice:
 
     def __init__(self, potential: Potential, engine: Engine) -> None:
         self.potential, self.engine = potential, engine
+
+    def twin(self, skin: float) -> ModelOnDevice:
+        """The same model with the pairs of another structure: for molecular dynamics, with a skin (Å)."""
+        return ModelOnDevice(self.potential, self.engine.twin(skin))
 
     @cached_property
     def with_posterior(self) -> Potential:
@@ -254,6 +260,7 @@ def model_on_device(potential: Potential, names: Sequence[str] = ()) -> ModelOnD
 
 def _prediction(atoms: Atoms, result: Evaluation) -> Prediction:
     has_stress = bool(atoms.pbc.any()) and atoms.cell.rank == 3
+    assert result.energies is not None  # noqa: S101 - for the type checker
     return Prediction(
         energy=result.energy,
         energies=result.energies,

@@ -1,6 +1,6 @@
 """CuPy without a GPU: NumPy inside, CuPy's names, refusals and transfers outside.
 
-The real CuPy, which imports without a driver, is the oracle: every name is looked up there, and arguments are bound to its signatures.
+The real CuPy, which imports without a driver, is the oracle: names are looked up there, arguments bound to its signatures.
 As with the real one, nothing becomes a NumPy array unasked, and NumPy arrays are no operands.  `counts` has the bytes that
 went to the device and came back, and how often the host had to wait.
 """
@@ -69,7 +69,9 @@ class ndarray:  # noqa: N801 - CuPy's name
         self.inside = inside
 
     def __array__(self, *args, **kwargs):
-        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly.")
+        raise TypeError(
+            "Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly."
+        )
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
         if method != "__call__":

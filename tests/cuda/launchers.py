@@ -33,10 +33,9 @@ def driver(name, boundscheck=False):
     names = list(inspect.signature(kernel.body.py_func).parameters)
     n_indices = 2 if kernel.per_environment else 1
     indices, rest = names[:n_indices], ", ".join(names[n_indices:])
-    if kernel.per_environment:
-        code = f"def run(n_, m_, {rest}):\n for {indices[0]} in range(n_):\n  for {indices[1]} in range(m_):\n   body({', '.join(names)})\n"
-    else:
-        code = f"def run(n_, m_, {rest}):\n for {indices[0]} in range(m_):\n  body({', '.join(names)})\n"
+    loops = ["for {} in range(n_):", " for {} in range(m_):"] if kernel.per_environment else ["for {} in range(m_):"]
+    lines = [loop.format(index) for loop, index in zip(loops, indices, strict=True)]
+    code = "\n ".join([f"def run(n_, m_, {rest}):", *lines, f"  body({', '.join(names)})\n"])
     space = {"body": kernel.body}
     exec(code, space)
     return numba.njit(error_model="numpy", boundscheck=boundscheck)(space["run"])
