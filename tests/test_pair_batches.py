@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 from gapkit._cpu import pair_batches
 from gapkit._cpu.lanes import N_LANES
 from gapkit._device import FREE_ORDER
-from gapkit._device.harmonics import harmonic_constants, harmonics, polynomials
+from gapkit._device.harmonics import harmonic_constants, harmonics
 from gapkit._device.pair import contract_gradient
 
 

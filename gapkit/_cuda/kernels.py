@@ -216,7 +216,7 @@ KERNELS = {
     "pair_gradient": Kernel(_pair_gradient, bodies.pair_gradient, "i i i i1 i1 i1 f2 f1 f f3 i1 f1 f2 f2 f4 f2", 128, 128),
     "powers": Kernel(_powers, bodies.powers, "i i f1 f2 f2", 32, 48, True),
     "repulsion": Kernel(_repulsion, bodies.repulsion, "i i1 i1 i1 f3 f2 f1 f1 f2", 128, 96),
-    "add_row_sum": Kernel(_add_row_sum, bodies.add_row_sum, "i i1 f1 f1", 128, 32),
+    "add_row_sum": Kernel(_add_row_sum, bodies.add_row_sum, "i i1 f1 f1", 128, 40),
     "add_rows": Kernel(_add_rows, bodies.add_rows, "i i i1 f1 f2 f2", 128, 48, True),
     "gather_force": Kernel(_gather_force, bodies.gather_force, "i i1 i1 f2 i1 f2", 128, 40),
     "bin_of": Kernel(_bin_of, neighbor_bodies.bin_of, "i f2 f2 i1 f1 f1 i1 i1 i2 i2 i1", 128, 64),

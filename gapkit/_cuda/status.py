@@ -28,7 +28,7 @@ class GPUStatus(NamedTuple):
 def gpu_status() -> GPUStatus:
     """Look for CuPy, numba-cuda, a driver, a device and cuBLAS; never raises."""
     for module, name in _PACKAGES:
-        if find_spec(module) is None:
+        if not _is_installed(module):
             return GPUStatus(False, f"{name} is not installed", _INSTALL)
     try:
         import cupy
@@ -73,6 +73,13 @@ def require() -> None:
     if not status.usable:
         remedy = f"Here {status.reason}: {status.remedy} device='auto' takes the CPU where there is no GPU."
         raise GPUNotAvailable(describe("device", "'cpu' or 'auto' where no GPU can be used", "cuda", remedy))
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):  # what an installation in pieces may do
+        return False
 
 
 def _first_line(error: Exception) -> str:
