@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
@@ -15,6 +15,9 @@ from .model import GAPRegressor, Prediction
 from .model.device import on_gpu
 from .model.prediction import STD_DEFAULT, predict
 from .neighbors import NeighborList
+
+if TYPE_CHECKING:
+    from .model.on_device import ModelOnDevice
 
 __all__ = ["GAPCalculator"]
 
@@ -79,12 +82,17 @@ class GAPCalculator(Calculator):  # type: ignore[misc]
         self.std = std
         self.skin = check_real("skin", skin, at_least=0.0, remedy="It is in Å.")
         self.device = model.device if device is None else device
-        names = [name for name, _ in model.terms_]
-        there = on_gpu(self.device, model.potential_, names, uncertainty, std)
-        # with pairs of its own, as other calculators of the model have other structures
-        self._there = None if there is None else there.twin(self.skin)
+        self._there: ModelOnDevice | None = None
+        self._place()
         self.prediction: Prediction | None = None
         self._neighbors: NeighborList | None = None
+
+    def _place(self) -> None:
+        """Put the model on the GPU, if it is to be there."""
+        names = [name for name, _ in self.model.terms_]
+        there = on_gpu(self.device, self.model.potential_, names, self.uncertainty, self.std)
+        # with pairs of its own, as other calculators of the model have other structures
+        self._there = None if there is None else there.twin(self.skin)
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
         """What has changed since the last evaluation, of what the model depends on.
@@ -142,6 +150,8 @@ class GAPCalculator(Calculator):  # type: ignore[misc]
 
     def _evaluated(self) -> Prediction:
         """What the Gaussian process predicts."""
+        if self._there is not None and self._there.potential is not self.model.potential_:  # fitted anew
+            self._place()
         if self._there is not None:
             return self._there.predict(self.atoms, uncertainty=self.uncertainty, std=self.std)
         potential = self.model.potential_

@@ -5,8 +5,9 @@
   operation or trigonometry: the CPU runs them in tests, CUDA kernels call the very same ones.
 * ``kernels``: the CUDA kernels, three lines each, with their signatures, block sizes and budgets of registers.
 * ``launch``: who runs them.  Everything else calls `launch`, so that tests can run the kernels without a GPU.
-* ``soap``, ``pairs``, ``neighbors``: launches in the order of a calculation.
+* ``neighbors``, ``geometry``, ``soap``, ``kernel_loops``: launches, in the order of a calculation.
 * ``engine``: positions in; energy, forces and virial out; all else stays on the device.
+* ``memory``: how much of it there is, and so how much is done at a time.
 
 Nothing here knows descriptors, kernels of Gaussian processes or ASE.  Importing this package imports neither CuPy nor Numba.
 """

@@ -54,7 +54,8 @@ def _on_gpu(name: str, environments: int, n: int, *arguments: Any) -> None:
 
 @lru_cache
 def _compiled(name: str) -> tuple[Any, Any]:
-    from numba import config, cuda
+    from numba import cuda
+    from numba.cuda.core import config  # of numba-cuda, not of Numba
 
     from .kernels import KERNELS, signature
 
@@ -65,8 +66,9 @@ def _compiled(name: str) -> tuple[Any, Any]:
 
 
 def _stream() -> Any:
-    """CuPy's current stream."""
+    """CuPy's current stream; 0 is the default one, of both."""
     import cupy
     from numba import cuda
 
-    return cuda.external_stream(cupy.cuda.get_current_stream().ptr)
+    pointer = int(cupy.cuda.get_current_stream().ptr)
+    return cuda.external_stream(pointer) if pointer else 0

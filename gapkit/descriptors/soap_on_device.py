@@ -92,7 +92,7 @@ class SoapOnDevice(DeviceDescriptor):
             if count == 0 or n_points[group] == 0:
                 continue
             n_pairs = int(np.diff(geometry.host_first[start : end + 1]).max())
-            each = self.loops.bytes_per_atom(n_pairs) + 24.0 * n_points[group]
+            each = self.loops.bytes_per_atom(n_pairs) + 56.0 * n_points[group]  # up to seven matrices of kernels
             most = memory.at_a_time(each, f"one atom with {n_pairs} neighbours")
             n_parts = -(-count // most)
             ends = np.linspace(start, end, n_parts + 1).astype(int).tolist()

@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 
 import pytest
 
 from gapkit import RBF, SOAP, ZBL, DotProduct, GAPRegressor, Noise, Term, TwoBody, load
 from tests.conftest import copper_gold
+
+if os.environ.get("CI") == "true":
+    _missing = [name for name in ("cupy", "numba_cuda", "cuda") if find_spec(name) is None] + ["gcc"] * (which("gcc") is None)
+    if _missing:
+        raise RuntimeError(f"CI must check the GPU code; missing: {', '.join(_missing)}. pip install -e '.[test,gpucheck]'")
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,9 @@
 """The NVVM IR that numba-cuda makes of a kernel, compiled for this CPU and run with one thread of the system per CUDA thread.
 
 What a simulator in Python cannot show is seen here: the compiler's own types, and threads that really run at the same time.
-Not seen are NVVM's optimiser, contraction to fused multiply-adds, and the order of memory.  Uses private functions of numba-cuda:
-its version is pinned in the extra ``gpucheck``.  Needs ``LLVMLITE_ENABLE_IR_LAYER_TYPED_POINTERS=0`` before Numba is imported.
+Not seen are NVVM's optimiser, contraction to fused multiply-adds, and the order of memory.  Uses private functions of
+numba-cuda, whose version is pinned in the extra ``gpucheck``.  ``LLVMLITE_ENABLE_IR_LAYER_TYPED_POINTERS=0`` must be set
+before Numba is imported.
 """
 
 from __future__ import annotations

@@ -7,6 +7,9 @@ from ase.io import write
 from numpy.testing import assert_allclose
 
 from tests.conftest import copper_gold
+from tests.cuda.needs import gpucheck
+
+gpucheck()
 
 
 def assert_same(file, expected):
@@ -42,3 +45,37 @@ def read_back(path):
     from ase.io import read
 
     return read(path)
+
+
+def test_launches_on_a_gpu_cover_all_items(monkeypatch):
+    """What a GPU is told: grid, block and stream; kernels of environments have a block for each."""
+    from gapkit._cuda import launch
+    from gapkit._cuda.kernels import KERNELS
+
+    told = []
+
+    class Compiled:
+        def __getitem__(self, shape):
+            return lambda *arguments: told.append((*shape, arguments))
+
+    monkeypatch.setattr(launch, "_compiled", lambda name: (KERNELS[name], Compiled()))
+    monkeypatch.setattr(launch, "_stream", lambda: 7)
+    for n in (0, 1, 128, 129):
+        launch.launch("move", n, "positions")
+    launch.launch("power", 300, "left", environments=12)
+    launch.launch("power", 300, "left", environments=0)
+    assert told == [
+        (1, 128, 7, (1, "positions")),
+        (1, 128, 7, (128, "positions")),
+        (2, 128, 7, (129, "positions")),
+        (12, 128, 7, (300, "left")),
+    ]
+
+
+def test_numba_cuda_has_the_switch_that_is_set():
+    """It is read where it is set: else every launch would wait for the stream of every array."""
+    from numba.cuda import api
+    from numba.cuda.core import config
+
+    assert api.config is config
+    assert hasattr(config, "CUDA_ARRAY_INTERFACE_SYNC")

@@ -15,6 +15,9 @@ import pytest
 from numba import cuda, float64
 
 from gapkit._cuda.kernels import KERNELS, signature
+from tests.cuda.needs import gpucheck
+
+gpucheck()
 
 CARDS = [(8, 0), (8, 9), (9, 0), (12, 0)]  # A100, RTX 4090 and L40S, H100, RTX 5090
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
-from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -35,9 +33,10 @@ def fails(*_):
 def machine(monkeypatch):
     def install(runtime, *, cublas=True):
         cupy, libs = ModuleType("cupy"), ModuleType("cupy_backends.cuda.libs")
-        cupy.cuda, cupy.__spec__ = SimpleNamespace(runtime=runtime), ModuleSpec("cupy", None)
+        cupy.cuda = SimpleNamespace(runtime=runtime)
         if cublas:
             libs.cublas = ModuleType("cublas")
+        monkeypatch.setattr(status, "_is_installed", lambda module: True)
         monkeypatch.setitem(sys.modules, "cupy", cupy)
         monkeypatch.setitem(sys.modules, "cupy_backends.cuda.libs", libs)
         return status.gpu_status()
@@ -75,8 +74,7 @@ def test_what_is_missing(machine, runtime, cublas, reason, remedy):
 
 @pytest.mark.parametrize(("package", "name"), [("cupy", "CuPy"), ("numba_cuda", "numba-cuda")])
 def test_missing_packages(monkeypatch, package, name):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(status, "find_spec", lambda module: None if module == package else find(module))
+    monkeypatch.setattr(status, "_is_installed", lambda module: module != package)
     assert status.gpu_status() == (False, f"{name} is not installed", status._INSTALL)
 
 

@@ -13,6 +13,9 @@ from gapkit._cuda.neighbors import find_pairs
 from gapkit.descriptors.soap_on_device import SoapOnDevice
 from gapkit.neighbors import NeighborList
 from tests.conftest import copper_gold
+from tests.cuda.needs import gpucheck
+
+gpucheck()
 
 MODES = {
     "off": {},
