@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Collection
 from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["check_choice", "check_cutoff", "check_integer", "check_real", "describe"]
+__all__ = ["check_choice", "check_cutoff", "check_integer", "check_real", "describe", "unknown_key"]
 
 _LARGEST_CUTOFF = 20.0  # Å
 
@@ -91,3 +92,10 @@ def check_cutoff(name: str, value: Any, *, above: float = 0.0) -> float:
         )
         raise ValueError(describe(name, f"a number at most {_LARGEST_CUTOFF:g}", value, remedy))
     return radius
+
+
+def unknown_key(what: str, key: object, known: Collection[object]) -> str:
+    """Say that a key is not known, with the nearest that is."""
+    near = difflib.get_close_matches(str(key), [str(k) for k in known], n=1, cutoff=0.6)
+    hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(map(str, known))}."
+    return f"Unknown {what}: {key!r}.{hint}"

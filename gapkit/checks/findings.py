@@ -28,6 +28,8 @@ IDS = (
     "cutoff-too-short",
     "isolated-atoms",
     "train-test-leak",
+    "doubted-label",
+    "unbalanced-weights",
 )
 """Names of findings."""
 

@@ -11,8 +11,9 @@ import typer
 from ase import Atoms
 from rich.table import Table
 
-from ..checks import Finding, check_frames
+from ..checks import SEVERITIES, Finding, check_doubts, check_frames, check_weights
 from ..datasets import LabelKeys, Units, read_frames
+from ..model import load
 from .console import console, guarded, print_ledger
 from .training import EnergyKey, ForcesKey, StressKey
 
@@ -30,6 +31,12 @@ def check(
     cutoff: Annotated[
         float | None, typer.Option(help="Cutoff radius that you mean to use, Å: is it long enough?", metavar="R_CUT")
     ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Model that was fitted to FILES, in this order; with --loo.", metavar="MODEL")
+    ] = None,
+    loo: Annotated[
+        bool, typer.Option("--loo", help="Which labels the model doubts when it has not seen them; takes as long as its fit.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of {id, severity, frames, message, remedy}.")] = False,
     energy_key: EnergyKey = None,
     forces_key: ForcesKey = None,
@@ -40,7 +47,11 @@ def check(
     Exit status 1 if a finding is an error.
 
     Example: `gapkit check train.xyz --test hot.xyz`
+
+    After the fit: `gapkit check train.xyz --model silicon.gap --loo`
     """
+    if loo != (model is not None):
+        raise ValueError("`--model` and `--loo` must stand together: gapkit check train.xyz --model a.gap --loo")
     frames: list[Atoms] = []
     units: Units | None = None
     for path in files:
@@ -51,6 +62,10 @@ def check(
         frames += read
     asked = read_frames(test, energy=energy_key, forces=forces_key, stress=stress_key)[0] if test else None
     findings = check_frames(frames, asked, cutoff=cutoff, units=units)
+    if model is not None:
+        fitted = load(model).remember(frames)
+        findings += check_doubts(fitted, show=not as_json) + check_weights(fitted)
+        findings.sort(key=lambda f: SEVERITIES.index(f.severity))
     if as_json:
         print(json.dumps([f.as_dict() for f in findings], indent=1))
     else:

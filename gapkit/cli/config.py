@@ -10,7 +10,6 @@ A block is one term and merges the parameters of Term, descriptor and kernel:
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from .._validation import unknown_key
 from ..descriptors import DESCRIPTORS, DScribe, QuipBasis, ThreeBody, TurboBasis, TwoBody
 from ..exceptions import ConfigError
 from ..gp import Noise
@@ -27,7 +27,7 @@ from ..kernels import KERNELS, Constant, Kernel, Product, Sum
 from ..model import SEARCHES, ZBL, Baseline, GAPRegressor, Glue, Term
 from ..model.baseline import wrap_calculator
 
-__all__ = ["config_of", "dump_config", "has_terms", "model_from_config", "override", "read_config", "unknown_key"]
+__all__ = ["config_of", "dump_config", "has_terms", "model_from_config", "override", "read_config"]
 
 Config = dict[str, Any]
 
@@ -394,10 +394,3 @@ def _searches(value: Any) -> tuple[str, ...]:
         if name not in SEARCHES:
             raise ConfigError(unknown_key("entry of optimize", name, SEARCHES))
     return names
-
-
-def unknown_key(what: str, key: object, known: Any) -> str:
-    """Say that a key is not known, with the nearest that is."""
-    near = difflib.get_close_matches(str(key), [str(k) for k in known], n=1, cutoff=0.6)
-    hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(map(str, known))}."
-    return f"Unknown {what}: {key!r}.{hint}"

@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
+from ..checks import check_weights
 from ..model import GAPRegressor
 from ..report import ERROR_HEADER, error_rows
 from ..validation import error_table
 from .config import config_of, dump_config
-from .console import console, guarded, print_ledger, print_table
+from .console import console, errors, guarded, print_ledger, print_table
 from .training import ConfigFile, EnergyKey, ForcesKey, Settings, StressKey, read_gap_fit_training, read_training
 
 __all__ = ["fit"]
@@ -25,7 +26,9 @@ def fit(
     settings: Settings = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Model file.")] = Path("model.gap"),
     optimize: Annotated[bool, typer.Option("--optimize", help="Noise and amplitudes by evidence.")] = False,
-    calibrate: Annotated[bool, typer.Option(help="Calibrate error bars by leave-one-out errors: as long as the fit.")] = True,
+    calibrate: Annotated[
+        bool, typer.Option(help="Calibrate error bars, and check weights, by leave-one-out errors: as long as the fit.")
+    ] = True,
     energy_key: EnergyKey = None,
     forces_key: ForcesKey = None,
     stress_key: StressKey = None,
@@ -65,6 +68,7 @@ def fit(
     seconds = time.perf_counter() - start
     if calibrate:
         _calibrate(model)
+        _check_weights(model)
     model.save(output)
     e0 = ", ".join(f"{s} {e:.6g} eV ({model.e0_source_[s]})" for s, e in model.e0_.items())
     console.print(f"e0        {e0}")
@@ -90,3 +94,8 @@ def _calibrate(model: GAPRegressor) -> None:
         model.calibrate("loo")
     except ValueError as error:
         console.print(f"[yellow]error bars are not calibrated:[/] {error}")
+
+
+def _check_weights(model: GAPRegressor) -> None:
+    for finding in check_weights(model):
+        errors.print(f"[bold yellow]warning:[/] {finding.id}: {finding.message}. {finding.remedy}", soft_wrap=True)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import runpy
 from collections.abc import Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
 from ase import Atoms
-from ase.calculators.calculator import get_calculator_class, names
-from ase.io import read
 
-from .._validation import check_integer
+from .._validation import unknown_key
 from ..active_learning import EXPLORERS, ActiveLearner
+from ..datasets import read_frames
 from ..exceptions import ConfigError
-from ..labeling import CalculatorLabeler, CommandLabeler, Labeler, ProcessLabeler
-from .config import Config, model_from_config, read_config, unknown_key
+from .calculators import labeler_block, labeler_from_block
+from .config import Config, model_from_config, read_config
 
 __all__ = ["CONFIG_NAME", "learner_from_config", "read_learn_config"]
 
@@ -33,8 +31,6 @@ _TOP = (
     "d_min",
     "random_state",
 )
-_SOURCES = ("calculator", "script", "command")
-_LABELER = (*_SOURCES, "options", "timeout", "workers", "attempts", "in_process", "settings")
 
 
 def read_learn_config(directory: str | Path) -> Config:
@@ -83,8 +79,8 @@ def learner_from_config(directory: str | Path, *, verbose: int = 0) -> tuple[Act
     """
     directory = Path(directory)
     config = read_learn_config(directory)
-    labeler_block = _block(config, "labeler", _LABELER)
-    labeler, executor, workers = _labeler(labeler_block, directory)
+    block = labeler_block(config["labeler"])
+    labeler, executor, workers = labeler_from_block(block, directory)
     model_block = config.get("model") or {}
     if not isinstance(model_block, Mapping):
         raise ConfigError(f"Block 'model' must hold what a gap.yaml holds; got {model_block!r}.")
@@ -99,8 +95,8 @@ def learner_from_config(directory: str | Path, *, verbose: int = 0) -> tuple[Act
         executor=executor,
         max_labels=config.get("max_labels", 500),
         max_pending=0 if executor is None or workers == 1 else workers,
-        attempts=labeler_block.get("attempts", 2),
-        label_settings=labeler_block.get("settings"),
+        attempts=block.get("attempts", 2),
+        label_settings=block.get("settings"),
         d_min=config.get("d_min"),
         random_state=config.get("random_state", 0),
         verbose=verbose,
@@ -136,64 +132,5 @@ def _parameters_of(explorer: Any) -> list[str]:
     return [name for name in inspect.signature(explorer.__init__).parameters if name != "self"]
 
 
-def _labeler(block: Config, directory: Path) -> tuple[Labeler | list[Labeler], Executor | None, int]:
-    given = [key for key in _SOURCES if block.get(key) is not None]
-    if len(given) != 1:
-        raise ConfigError(f"Block 'labeler' must have one of {', '.join(_SOURCES)}; got {', '.join(given) or 'none'}.")
-    workers = check_integer("workers", block.get("workers", 1), at_least=1)
-    timeout = block.get("timeout")
-    if given == ["command"]:
-        labeler: Labeler = CommandLabeler(_in_folder(str(block["command"]), directory), timeout=timeout)
-        return labeler, ThreadPoolExecutor(workers), workers
-    make = _script(block["script"], directory) if given == ["script"] else _by_name(block["calculator"], block.get("options"))
-    if block.get("in_process", False):
-        if timeout is not None or workers > 1:
-            raise ConfigError(
-                "`in_process: true` computes one label at a time, without time-out. Remove `timeout` and `workers`."
-            )
-        return CalculatorLabeler(make), None, 1
-    return ProcessLabeler(make, timeout=timeout), ThreadPoolExecutor(workers), workers
-
-
-def _in_folder(command: str, directory: Path) -> str:
-    """Words that name files of the folder, in full."""
-    import shlex
-
-    words = shlex.split(command)
-    return shlex.join(str((directory / w).resolve()) if (directory / w).is_file() else w for w in words)
-
-
-def _script(name: Any, directory: Path) -> Any:
-    """`make_calculator` of a Python file of the folder: the user's own code, named in the user's own settings."""
-    path = directory / str(name)
-    if not path.is_file():
-        raise ConfigError(f"`script` must be a Python file in {directory}; there is no {path}.")
-    make = runpy.run_path(str(path)).get("make_calculator")
-    if not callable(make):
-        raise ConfigError(f"{path} must define a function make_calculator() that returns an ASE calculator.")
-    return make
-
-
-def _by_name(name: Any, options: Any) -> Any:
-    if name not in names:
-        raise ConfigError(unknown_key("calculator", name, names) + " Others go into a `script` with make_calculator().")
-    if options is not None and not isinstance(options, Mapping):
-        raise ConfigError(f"`options` must hold arguments of the calculator; got {options!r}.")
-    cls = get_calculator_class(name)
-    return lambda: cls(**(options or {}))
-
-
-def _block(config: Config, name: str, known: tuple[str, ...]) -> Config:
-    block = config[name]
-    if not isinstance(block, Mapping):
-        raise ConfigError(f"Block {name!r} must hold settings; got {block!r}.")
-    for key in block:
-        if key not in known:
-            raise ConfigError(unknown_key(f"key of block {name!r}", key, known))
-    return dict(block)
-
-
 def _frames(path: Path) -> list[Atoms]:
-    if not path.is_file():
-        raise ConfigError(f"There is no file {path}.")
-    return list(read(path, ":"))
+    return read_frames(path)[0]

@@ -17,6 +17,7 @@ from .estimate import estimate
 from .evaluate import evaluate
 from .export import export
 from .fit import fit
+from .generate import generate
 from .init import init
 from .learn import learn
 from .md import md
@@ -66,6 +67,7 @@ for _command in (
     select,
     convert,
     split,
+    generate,
     export,
     doctor,
 ):

@@ -11,6 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io.formats import string2index
 from numpy.typing import NDArray
 
 from ..exceptions import InvalidLabelError
@@ -90,7 +91,8 @@ def read_frames(
     Parameters
     ----------
     path : str or Path
-        Any file that ASE reads, or one of `gapkit.datasets.FORMATS`: MD17/rMD17/sGDML npz, ANI HDF5, QM9 xyz, DeePMD-kit
+        Any file that ASE reads, with ``@`` and an index or slice if only some frames are meant (``big.xyz@::100``,
+        ``run.traj@-1``); or one of `gapkit.datasets.FORMATS`: MD17/rMD17/sGDML npz, ANI HDF5, QM9 xyz, DeePMD-kit
         folders, RuNNer/n2p2 input.data, MTP cfg, FitSNAP and pymatgen JSON, CP2K output and trajectories.
     energy, forces, stress : str, optional
         Key of the label in ``info`` or ``arrays``; default: every usual key (`LABEL_KEYS`), which must agree.
@@ -113,30 +115,48 @@ def read_frames(
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is empty, not recognised or damaged, or units are given for a format that has its own.
+        If the file is empty, has no such frames, not recognised or damaged, or units are given for a format that has its own.
     ImportError
         If the format needs a package of the extra ``io``.
     InvalidLabelError
         If keys contradict each other, a named key is missing, or a label is empty or has the wrong shape.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"There is no file {path}.")
+    asked = Path(path)
+    path, chosen = _chosen(asked)
     if path.is_file() and path.stat().st_size == 0:
         raise ValueError(f"{path} must hold structures; got an empty file.")
-    raw, name = read_raw(path, format, species)
+    raw, name = read_raw(path, format, species, chosen)
     if not raw.frames:
-        raise ValueError(f"{path} must hold at least one structure; got none.")
+        raise ValueError(f"{asked} must hold at least one structure; got none.")
     if units and name not in UNITLESS:
         raise ValueError(
             f"`units` must not be given for {path}: it is {name}, whose reader converts to eV and Å; got {units!r}."
         )
     actual = units_of(units, raw.units)
-    result, keys = attach_labels(raw.frames, energy=energy, forces=forces, stress=stress, source=str(path), units=actual)
+    result, keys = attach_labels(raw.frames, energy=energy, forces=forces, stress=stress, source=str(asked), units=actual)
     for atoms in result:
         _convert_others(atoms, raw.others, actual)
     keys.format, keys.remarks = name, raw.remarks
     return result, keys
+
+
+def _chosen(path: Path) -> tuple[Path, str]:
+    """A file, and which of its frames are meant, in ASE's notation: ``name@index``."""
+    if path.exists():  # names may have an @
+        return path, ":"
+    name, at, index = path.name.rpartition("@")
+    file = path.with_name(name) if name else path
+    if not at or not file.exists():
+        raise FileNotFoundError(f"There is no file {file if at and name else path}.")
+    try:
+        chosen = string2index(index)
+    except ValueError:
+        chosen = index
+    if isinstance(chosen, int):  # as a slice, which is empty where there is none
+        return file, f"{chosen}:{chosen + 1 if chosen != -1 else ''}"
+    if not isinstance(chosen, slice):
+        raise ValueError(f"{path} must end in an index or a slice, such as @-1 or @0:1000:10; got @{index}.")
+    return file, index
 
 
 def attach_labels(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,11 +26,10 @@ __all__ = [
     "NotConvergedError",
     "elastic_properties",
     "eos_properties",
+    "extra_packages",
     "find_crystal",
-    "import_extra",
     "relax",
     "relaxed_crystals",
-    "supercell",
 ]
 
 Array = NDArray[np.float64]
@@ -45,21 +46,20 @@ class NotConvergedError(ValueError):
     """A relaxation that did not end."""
 
 
-def import_extra(name: str) -> Any:
-    """A module of the extra ``props``.
+@contextmanager
+def extra_packages() -> Iterator[None]:
+    """Around imports of the extra ``props``.
 
     Raises
     ------
     MissingPackageError
-        If it is not installed; the message has the command that installs it.
+        If one is not installed; the message has the command that installs it.
     """
-    import importlib
-
     try:
-        return importlib.import_module(name)
+        yield
     except ImportError as error:
         raise MissingPackageError(
-            f"Properties of crystals need {name}, which is not installed ({error}). Run: pip install 'gapkit[props]'"
+            f"Properties of crystals need {error.name}, which is not installed ({error}). Run: pip install 'gapkit[props]'"
         ) from None
 
 
@@ -108,7 +108,8 @@ def find_crystal(atoms: Atoms) -> Crystal | None:
     """
     if not (atoms.pbc.all() and atoms.cell.rank == 3):
         return None
-    spglib = import_extra("spglib")
+    with extra_packages():
+        import spglib
     cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # spglib announces how it will report errors
@@ -189,11 +190,6 @@ def relaxed_crystals(primitive: Atoms, ensemble: Ensemble, *, show: bool = False
         text = f"The crystal of {n_failed} of {len(ensemble.members)} samples of the posterior has no minimum: left out."
         warnings.warn(text, NumericalWarning, stacklevel=2)
     return result
-
-
-def supercell(conventional: Atoms, least: float) -> Atoms:
-    """The conventional cell repeated until every edge is at least ``least`` Å."""
-    return conventional.repeat([int(np.ceil(least / edge - 1e-3)) for edge in conventional.cell.lengths()])
 
 
 def eos_properties(

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms, units
-from ase.build import surface
 from numpy.typing import NDArray
 
-from .crystal import Crystal, relax, supercell
+from ..datasets.generate.base import supercell
+from ..datasets.generate.planes import make_slab
+from .crystal import Crystal, relax
 from .ensemble import Ensemble, Measured, propagate
 
 __all__ = ["make_slab", "surface_properties", "vacancy_properties"]
@@ -18,11 +19,8 @@ __all__ = ["make_slab", "surface_properties", "vacancy_properties"]
 Array = NDArray[np.float64]
 
 _LEAST_EDGE = 10.0  # Å of the cell with a vacancy
-_THICKNESS = 12.0  # Å of a slab
-_VACUUM = 15.0  # Å, beyond any cutoff that is usual
 _FORCE = 0.01  # eV/Å: the energy is stationary, so that the rest of it is below 1 meV
 _RATTLE = 0.02  # Å, so that a saddle is left
-_SAME_PLANE = 0.05  # Å
 
 
 def vacancy_properties(
@@ -103,34 +101,6 @@ def surface_properties(
         return result
 
     return propagate(measure, ensemble, relaxed, kind="energy", what="surfaces", show=show)
-
-
-def make_slab(conventional: Atoms, face: tuple[int, int, int]) -> Atoms:
-    """A slab of at least 12 Å, cut where planes are farthest apart, with 15 Å of vacuum.
-
-    Parameters
-    ----------
-    conventional : ase.Atoms
-        Conventional cell of the crystal.
-    face : (h, k, l)
-        Miller indices.
-
-    Returns
-    -------
-    ase.Atoms
-        Periodic along the surface; the third vector is normal to it.
-    """
-    layer = surface(conventional, face, 1, periodic=True)
-    height = layer.cell.volume / np.linalg.norm(np.cross(layer.cell[0], layer.cell[1]))
-    fractions = np.sort(layer.get_scaled_positions()[:, 2] % 1.0)
-    gaps = np.diff(np.append(fractions, fractions[0] + 1.0))
-    widest = int(np.flatnonzero(gaps > gaps.max() - _SAME_PLANE / height)[0])  # the first of those as wide
-    cut = fractions[widest] + gaps[widest] / 2
-    layer.set_scaled_positions((layer.get_scaled_positions() - (0.0, 0.0, cut)) % 1.0)
-    slab = layer.repeat((1, 1, int(np.ceil(_THICKNESS / height))))
-    slab.center(vacuum=_VACUUM / 2, axis=2)
-    slab.pbc = (True, True, False)
-    return slab
 
 
 def _energy(atoms: Atoms, calculator: Any) -> float:

@@ -11,8 +11,9 @@ from pathlib import Path
 from ase import Atoms
 
 from .._validation import check_choice, describe
+from ..datasets.generate.base import supercell
 from ..exceptions import MissingPackageError
-from .crystal import Crystal, elastic_properties, eos_properties, find_crystal, relaxed_crystals, supercell
+from .crystal import Crystal, elastic_properties, eos_properties, find_crystal, relaxed_crystals
 from .defects import surface_properties, vacancy_properties
 from .dynamics import step_advice
 from .ensemble import Ensemble, Measured

@@ -115,3 +115,53 @@ def test_bad_files(tmp_path, name, content, error, message):
         (tmp_path / name).write_text(content)
     with pytest.raises(error, match=message):
         read_frames(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("index", "expected"),
+    [
+        ("0", [0]),
+        ("-1", [11]),
+        (":", list(range(12))),
+        ("2:9:3", [2, 5, 8]),
+        ("-3:", [9, 10, 11]),
+        ("::5", [0, 5, 10]),
+        (":100", list(range(12))),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.xyz", "a.traj", "a.db", "a.npz"])
+def test_some_frames_of_a_file(tmp_path, name, index, expected):
+    frames = []
+    for k in range(12):
+        atoms = bulk("Cu")
+        atoms.calc = SinglePointCalculator(atoms, energy=float(k), forces=np.zeros((1, 3)))
+        frames.append(atoms)
+    if name == "a.npz":  # MD17, one of gapkit's own readers
+        arrays = {"nuclear_charges": [29], "coords": np.zeros((12, 1, 3)), "forces": np.zeros((12, 1, 3))}
+        np.savez(tmp_path / name, energies=np.arange(12.0), **arrays)
+    else:
+        write(tmp_path / name, frames)
+    unit = read_frames(tmp_path / name)[0][1].get_potential_energy()  # of MD17: kcal/mol
+    found, keys = read_frames(f"{tmp_path / name}@{index}")
+    assert_allclose([atoms.get_potential_energy() / unit for atoms in found], expected, rtol=1e-12)
+    assert keys.found["energy"] == {"energy": len(expected)}
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("frames.xyz@7", ValueError, "frames.xyz must hold frames @7:8; it has none there"),
+        ("frames.xyz@5:9", ValueError, "frames.xyz must hold frames @5:9; it has none there"),
+        ("frames.xyz@first", ValueError, "must end in an index or a slice, such as @-1 or @0:1000:10; got @first"),
+        ("none.xyz@0", FileNotFoundError, "There is no file .*none.xyz"),
+    ],
+)
+def test_frames_that_are_not_there(tmp_path, name, error, message):
+    extxyz(tmp_path, "energy=-1.0")
+    with pytest.raises(error, match=message):
+        read_frames(tmp_path / name)
+
+
+def test_a_name_with_an_at_is_a_name(tmp_path):
+    path = extxyz(tmp_path, "energy=-1.0").rename(tmp_path / "run@300.xyz")
+    assert len(read_frames(path)[0]) == 2

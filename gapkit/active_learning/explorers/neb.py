@@ -10,10 +10,10 @@ from ase.mep import NEB
 from ase.optimize import FIRE
 from sklearn.base import BaseEstimator
 
-from ..._validation import check_choice, check_integer, check_real, describe
+from ..._validation import check_choice, check_integer, check_real
 from ...calculator import GAPCalculator
+from ...datasets.generate.paths import band, check_ends
 from ...model import GAPRegressor
-from ...neighbors import check_structures
 from .walker import FAILURES, LeftPhysicsError, Walker, rng_from_text, rng_to_text, spawned
 
 __all__ = ["NudgedElasticBand"]
@@ -70,13 +70,7 @@ class NudgedElasticBand(BaseEstimator):  # type: ignore[misc]
 
     def walkers(self, random_state: int) -> list[Walker]:
         """One walker: the band."""
-        initial, final = check_structures([self.initial, self.final], name="initial and final")
-        if not np.array_equal(initial.numbers, final.numbers):
-            rule = f"a structure with the atoms of `initial` ({initial.symbols}) in its order"
-            raise ValueError(describe("final", rule, str(final.symbols)))
-        if (initial.pbc != final.pbc).any() or not np.allclose(initial.cell.array, final.cell.array, rtol=0.0, atol=1e-8):
-            rule = f"a structure in the cell of `initial` ({_cell_of(initial)})"
-            raise ValueError(describe("final", rule, _cell_of(final), "Relax the ends in one cell."))
+        check_ends(self.initial, self.final)
         for name in ("n_images", "n_steps", "check_every"):
             check_integer(name, getattr(self, name), at_least=1)
         check_real("fmax", self.fmax, above=0.0, remedy="It is in eV/Å.")
@@ -86,16 +80,11 @@ class NudgedElasticBand(BaseEstimator):  # type: ignore[misc]
         return [_Band(self, rng)]
 
 
-def _cell_of(atoms: Atoms) -> str:
-    return f"{np.round(atoms.cell.cellpar(), 4).tolist()}, pbc {atoms.pbc.tolist()}"
-
-
 class _Band(Walker):
     def __init__(self, explorer: NudgedElasticBand, rng: np.random.Generator) -> None:
         self.name, self.explorer, self.rng = "band", explorer, rng
         self.n_steps, self.n_total, self.converged = 0, explorer.n_steps, False
-        self.images = [explorer.initial.copy() for _ in range(explorer.n_images + 1)] + [explorer.final.copy()]
-        NEB(self.images, method="improvedtangent").interpolate(mic=bool(explorer.initial.pbc.any()))
+        self.images = band(explorer.initial, explorer.final, explorer.n_images)
         self.accept()
 
     @property

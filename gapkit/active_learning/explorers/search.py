@@ -1,9 +1,4 @@
-"""Random structure search: random cells with random atoms, relaxed with the model.
-
-References
-----------
-C. J. Pickard, R. J. Needs, J. Phys.: Condens. Matter 23, 053201 (2011).
-"""
+"""Random structure search: random cells with random atoms, relaxed with the model."""
 
 from __future__ import annotations
 
@@ -11,29 +6,20 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.cell import Cell
-from ase.data import covalent_radii
 from ase.filters import FrechetCellFilter
-from ase.geometry import get_distances, minkowski_reduce
 from ase.optimize import BFGS
-from ase.symbols import Symbols, string2symbols
 from sklearn.base import BaseEstimator
 
-from ..._validation import check_integer, check_real, describe
+from ..._validation import check_integer, check_real
 from ...calculator import GAPCalculator
+from ...datasets.generate.random_cells import draw_random, numbers_of_formula
 from ...model import GAPRegressor
 from .walker import FAILURES, LeftPhysicsError, Walker, rng_from_text, rng_to_text, spawned
 
 __all__ = ["RandomSearch"]
 
-_NEAREST = 0.85  # of the sum of covalent radii
-_TRIES = 200  # to place an atom, before the cell is made larger
-_LARGER = 1.05
-_SPREAD = 0.2  # of the volume
 _SHAKE = 0.05  # Å, of the atoms after a retreat
 _RETREATS = 3  # in a row, then a structure is given up
-_ANGLES = (60.0, 120.0)  # degrees
-_LENGTHS = (0.7, 1.4)  # of cell vectors, relative to a cube
 
 
 class RandomSearch(BaseEstimator):  # type: ignore[misc]
@@ -86,13 +72,7 @@ class RandomSearch(BaseEstimator):  # type: ignore[misc]
         return [_Search(self, rng)]
 
     def _check(self) -> None:
-        try:
-            numbers = Symbols.fromsymbols(string2symbols(self.composition)).numbers
-            if not len(numbers) or min(numbers) < 1:
-                raise ValueError("it has no atoms, or dummy atoms")
-        except (KeyError, ValueError, AttributeError, TypeError, AssertionError) as error:
-            raise ValueError(describe("composition", "a formula such as 'Ga4As4'", self.composition)) from error
-        self._numbers = np.asarray(numbers)
+        self._numbers = numbers_of_formula(self.composition, "composition")
         for name in ("n_structures", "n_steps", "check_every"):
             check_integer(name, getattr(self, name), at_least=1)
         check_real("fmax", self.fmax, above=0.0, remedy="It is in eV/Å.")
@@ -101,32 +81,7 @@ class RandomSearch(BaseEstimator):  # type: ignore[misc]
 
     def draw(self, rng: np.random.Generator) -> Atoms:
         """A random structure whose atoms keep their distances."""
-        radii = covalent_radii[self._numbers]
-        volume = 2.0 * float(np.sum(4.0 / 3.0 * np.pi * radii**3)) if self.volume is None else self.volume * len(radii)
-        volume *= 1.0 + rng.uniform(-_SPREAD, _SPREAD)
-        while True:
-            shape = Cell.fromcellpar([*rng.uniform(*_LENGTHS, 3), *rng.uniform(*_ANGLES, 3)])
-            if shape.volume > 0.3:  # of that of a box with these lengths, about: no flat cells
-                cell = shape.array * (volume / shape.volume) ** (1.0 / 3.0)
-                positions = self._placed(cell, radii, rng)
-                own_images = minkowski_reduce(cell)[0]
-                if positions is not None and np.linalg.norm(own_images, axis=1).min() >= 2.0 * _NEAREST * radii.max():
-                    return Atoms(self._numbers, positions, cell=cell, pbc=True)
-            volume *= _LARGER
-
-    def _placed(self, cell: Any, radii: Any, rng: np.random.Generator) -> Any:
-        """Random positions, or None where an atom finds no place."""
-        positions = np.empty((0, 3))
-        for k, radius in enumerate(radii):
-            for _ in range(_TRIES):
-                new = rng.uniform(0.0, 1.0, (1, 3)) @ cell
-                nearest = _NEAREST * (radius + radii[:k])
-                if k == 0 or (get_distances(new, positions, cell=cell, pbc=True)[1][0] >= nearest).all():
-                    positions = np.vstack([positions, new])
-                    break
-            else:
-                return None
-        return positions
+        return draw_random(self._numbers, rng, volume=self.volume)
 
 
 class _Search(Walker):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ase.io import read
-from ase.io.formats import UnknownFileTypeError, filetype, ioformats
+from ase.io.formats import UnknownFileTypeError, filetype, ioformats, string2index
 
 from ...exceptions import InvalidLabelError
 from ..units import Units
@@ -63,7 +63,7 @@ def format_of(path: Path) -> str:
     return name
 
 
-def read_raw(path: Path, name: str | None, species: Sequence[str] | None) -> tuple[RawFrames, str]:
+def read_raw(path: Path, name: str | None, species: Sequence[str] | None, index: str = ":") -> tuple[RawFrames, str]:
     """Read a file or folder as it is, without looking at labels.
 
     Parameters
@@ -74,6 +74,8 @@ def read_raw(path: Path, name: str | None, species: Sequence[str] | None) -> tup
         Format; None: recognised.
     species : sequence of str or None
         Elements of the types 0, 1, ... where a format numbers them.
+    index : str, default ":"
+        Which frames, a slice in ASE's notation; ASE's readers read no others.
 
     Returns
     -------
@@ -90,12 +92,13 @@ def read_raw(path: Path, name: str | None, species: Sequence[str] | None) -> tup
     """
     name = format_of(path) if name is None else name
     if name.startswith(PREFIX):
-        return read_with_dpdata(path, name.removeprefix(PREFIX)), name
+        return _some(read_with_dpdata(path, name.removeprefix(PREFIX)), index, path), name
     if name == "folder":
-        return _folder(path, species)
+        raw, name = _folder(path, species)
+        return _some(raw, index, path), name
     if name in FORMATS:
         try:
-            return FORMATS[name].read(path, species), name
+            return _some(FORMATS[name].read(path, species), index, path), name
         except (ImportError, InvalidLabelError, OSError):
             raise
         except Exception as error:  # a damaged file makes any reader raise whatever it meets
@@ -105,13 +108,22 @@ def read_raw(path: Path, name: str | None, species: Sequence[str] | None) -> tup
     if name not in ioformats or name in _UNSAFE:
         raise ValueError(f"`format` must be one of {', '.join(FORMATS)}, {PREFIX}NAME, or one that ASE reads; got {name!r}.")
     try:
-        frames = read(str(path), ":", format=name)
+        at_once = ":" if name == "db" else index  # ASE's database knows no steps
+        frames = read(str(path), at_once, format=name, do_not_split_by_at_sign=True)
     except Exception as error:  # ASE's readers raise whatever they meet
         raise ValueError(
             f"{path} must be a complete file in a format that ASE reads; as {name}: {type(error).__name__}: {error}. "
             "Is it truncated, or does its name end unlike its format?"
         ) from error
-    return RawFrames(frames), name
+    return _some(RawFrames(frames), index if name == "db" else ":", path, index), name
+
+
+def _some(raw: RawFrames, index: str, path: Path, said: str | None = None) -> RawFrames:
+    """Of frames that have all been read, those that are meant; ``said`` is what messages call them."""
+    raw.frames = raw.frames[string2index(index)]
+    if not raw.frames and (said or index) != ":":
+        raise ValueError(f"{path} must hold frames @{said or index}; it has none there. Frames are numbered from 0.")
+    return raw
 
 
 def _folder(path: Path, species: Sequence[str] | None) -> tuple[RawFrames, str]:
