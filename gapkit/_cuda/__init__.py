@@ -7,7 +7,9 @@
 * ``launch``: who runs them.  Everything else calls `launch`, so that tests can run the kernels without a GPU.
 * ``neighbors``, ``geometry``, ``soap``, ``kernel_loops``: launches, in the order of a calculation.
 * ``engine``: positions in; energy, forces and virial out; all else stays on the device.
+* ``selftest``: what anyone with a card runs first.
 * ``memory``: how much of it there is, and so how much is done at a time.
 
-Nothing here knows descriptors, kernels of Gaussian processes or ASE.  Importing this package imports neither CuPy nor Numba.
+Nothing here but the self-test knows descriptors, kernels of Gaussian processes or ASE.  Importing this package imports neither
+CuPy nor Numba.
 """

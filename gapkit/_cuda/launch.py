@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["Launcher", "launch", "launched_by"]
+__all__ = ["Launcher", "current", "launch", "launched_by"]
 
 Launcher = Callable[..., None]
 """Called as ``launcher(name, n_blocks, n, *arguments)``; blocks count for kernels per environment only."""
@@ -31,8 +31,12 @@ def launch(name: str, n: int, *arguments: Any, environments: int = 1) -> None:
     """
     if n == 0 or environments == 0:
         return
-    run = _replacement or _on_gpu
-    run(name, environments, n, *arguments)
+    current()(name, environments, n, *arguments)
+
+
+def current() -> Launcher:
+    """Who runs the kernels now."""
+    return _replacement or _on_gpu
 
 
 @contextmanager

@@ -195,7 +195,11 @@ class _CuPy(types.ModuleType):
 def module():
     fake = _CuPy("cupy")
     assert hasattr(real.cuda.runtime, "memGetInfo")
-    fake.cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(memGetInfo=lambda: (free_memory, 2 * free_memory)))
+    assert callable(real.cuda.Stream.synchronize)
+    fake.cuda = types.SimpleNamespace(
+        runtime=types.SimpleNamespace(memGetInfo=lambda: (free_memory, 2 * free_memory)),
+        get_current_stream=lambda: types.SimpleNamespace(ptr=0, synchronize=lambda: None),
+    )
     return fake
 
 

@@ -263,3 +263,33 @@ def test_a_table_of_pairs(gpu, alloy, mixed):
     (expected,), (found,) = (model.set_params(device=d).evaluate([mixed], uncertainty="exact") for d in ("cpu", "cuda"))
     assert_same(found, expected)
     assert_allclose(found.energies_std, expected.energies_std, rtol=1e-7)
+
+
+def test_the_self_test(gpu, monkeypatch, tmp_path, capsys):
+    """It runs, and passes where there is nothing wrong; on real hardware it has not been run."""
+    import json
+
+    from gapkit import datasets
+    from gapkit._cuda import selftest
+    from gapkit._cuda.status import GPUStatus
+
+    monkeypatch.setattr(selftest, "require", lambda: None)
+    monkeypatch.setattr(selftest, "gpu_status", lambda: GPUStatus(True, "none"))
+    few = datasets.load_silicon()[::12]
+    monkeypatch.setattr(datasets, "load_silicon", lambda: few)
+    options = ["--n-sparse", "20", "--repeats", "1", "--steps", "4", "-o", str(tmp_path / "report.json")]
+    assert selftest.main(options) == 0, capsys.readouterr().out
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["passed"]
+    assert {"step", "expand", "pair_gradient", "powers"} <= set(report["times"]["8"])
+    assert all(check["value"] <= check["bound"] for check in report["checks"].values())
+
+
+@pytest.mark.gpu
+def test_the_self_test_on_a_gpu():
+    from gapkit._cuda.selftest import run
+    from gapkit._cuda.status import gpu_status
+
+    if not gpu_status().usable:
+        pytest.skip(gpu_status().reason)
+    assert run(repeats=(3,))["passed"]
