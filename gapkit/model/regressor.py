@@ -22,6 +22,7 @@ from .atomic_energies import AtomicEnergies, fit_atomic_energies
 from .automatic import decide_terms
 from .baseline import atomic_energies_above, decide_baseline, without_baseline
 from .calibrating import check_source, errors_left_out, errors_of_frames, misspecified
+from .familiar import largest_familiar_std
 from .fitted import FittedModel
 from .fitting import choose_terms, collect_labels, grow_terms
 from .folding import fold_rows, solve
@@ -117,6 +118,8 @@ class GAPRegressor(FittedModel):
         What ``optimize`` found.
     calibration_ : Calibration or None
         What `calibrate` found; standard deviations are calibrated with it.
+    familiar_std_ : float
+        Largest standard deviation of a local energy in the training set, eV, not calibrated; 0 where it is not known.
 
     References
     ----------
@@ -243,6 +246,7 @@ class GAPRegressor(FittedModel):
         self.factors_ = factors
         self.search_ = of_kernels + of_amplitudes if self.optimize else None
         self.calibration_: Calibration | None = None
+        self.familiar_std_ = 0.0
         self.training_: TrainingSet | None = training
         self.baseline_, self.baseline_probes_ = baseline, probes
         self.e0_source_ = {chemical_symbols[z]: source for z, source in sources.items()}
@@ -359,6 +363,8 @@ class GAPRegressor(FittedModel):
             if not term.descriptor.one_per_atom
         }
         self.table_errors_ = check_tables(self.potential_, model.named, frames)
+        # those of earlier structures have not grown with the new ones
+        self.familiar_std_ = max(largest_familiar_std(self.potential_, frames), self.familiar_std_)
         self.n_labels_ = {kind: sum(f.n_rows for name, f in self.factors_.items() if name.startswith(kind)) for kind in KINDS}
 
     def log_marginal_likelihood(self) -> float:
