@@ -1,4 +1,4 @@
-"""The loops that run where the arrays are: the only chooser between `_cpu` and (later) `_cuda`.
+"""The loops that run where the arrays are, and on how many threads: the only chooser between `_cpu` and (later) `_cuda`.
 
 Loops are imported at first use, so that ``import gapkit`` does not pull in Numba.
 """
@@ -6,17 +6,24 @@ Loops are imported at first use, so that ``import gapkit`` does not pull in Numb
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import copy_context
 from functools import lru_cache
 from types import ModuleType
+from typing import TypeVar
 
 from threadpoolctl import LibController, ThreadpoolController
 
 __all__ = [
     "acsf_ops",
     "body_ops",
+    "in_threads",
     "kernel_ops",
     "loops_are_compiled",
     "n_threads",
@@ -33,6 +40,9 @@ __all__ = [
 
 _FEW_ATOMS = 200  # of which an evaluation takes milliseconds
 
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
 
 @lru_cache(maxsize=1)
 def _libraries() -> list[LibController]:
@@ -41,32 +51,93 @@ def _libraries() -> list[LibController]:
     return result
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Use one thread for loops and linear algebra."""
-    import numba
+class _OneThread:
+    """Linear algebra on one thread while anybody asks for it; the last to leave puts things back, whoever that is."""
 
-    before = numba.get_num_threads(), [library.num_threads for library in _libraries()]
-    numba.set_num_threads(1)
-    for library in _libraries():
-        library.set_num_threads(1)
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before[0])
-        for library, threads in zip(_libraries(), before[1], strict=True):
-            library.set_num_threads(threads)
+    def __init__(self) -> None:
+        self.lock, self.users, self.before = threading.Lock(), 0, [0]
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.users == 0:
+                self.before = [library.num_threads for library in _libraries()]
+                self._set([1] * len(self.before))
+            self.users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.users -= 1
+            if self.users == 0:
+                self._set(self.before)
+
+    @staticmethod
+    def _set(threads: list[int]) -> None:
+        for library, n in zip(_libraries(), threads, strict=True):
+            library.set_num_threads(n)
+
+
+_ONE_THREAD = _OneThread()
+
+
+def one_thread() -> AbstractContextManager[None]:
+    """Use one thread for everything."""
+    return _ONE_THREAD
 
 
 def n_threads() -> int:
-    """Number of threads that loops use now: blocks of work are so much larger, that each has its share in its own cache."""
-    import numba
+    """Number of threads that linear algebra may use (OMP_NUM_THREADS or threadpoolctl says), and `in_threads` with it."""
+    return max((library.num_threads for library in _libraries() if library.user_api == "blas"), default=1)
 
-    return int(numba.get_num_threads())
+
+@lru_cache(maxsize=1)
+def _pool(n: int) -> ThreadPoolExecutor:
+    """Threads that stay: those of a new pool would find neither their memory in the cache nor be there at once."""
+    return ThreadPoolExecutor(n, thread_name_prefix="gapkit")
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of the threads
+
+
+def in_threads(function: Callable[[_In], _Out], items: Sequence[_In]) -> Iterator[_Out]:
+    """Results of a function for items, in their order, computed on all threads, a few items ahead.
+
+    Each call has one thread, for loops and linear algebra; a call within another, or under `one_thread`, has no more.
+    A single item has all threads.
+
+    Parameters
+    ----------
+    function : callable
+        Spends its time in NumPy and compiled loops; calls at the same time must not touch each other's data.
+    items : sequence
+        What it is called with.
+
+    Yields
+    ------
+    object
+        ``function(item)``.
+    """
+    n = min(n_threads(), len(items))
+    if n <= 1:
+        yield from map(function, items)
+        return
+    pool, ahead = _pool(n_threads()), deque[Future[_Out]]()
+    with one_thread():
+        try:
+            for item in items:
+                ahead.append(pool.submit(copy_context().run, function, item))
+                if len(ahead) > n:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+            wait(ahead)
 
 
 def threads_for(n_atoms: int) -> AbstractContextManager[None]:
-    """Use one thread for small structures: several would mostly wait for each other, on a busy machine for 10 ms a loop."""
+    """Use one thread for small structures: several would mostly wait for each other."""
     return one_thread() if n_atoms <= _FEW_ATOMS else nullcontext()
 
 

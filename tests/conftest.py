@@ -6,7 +6,6 @@ import os
 import sys
 from pathlib import Path
 
-import numba
 import numpy as np
 import pytest
 from ase import Atoms
@@ -97,7 +96,6 @@ def _one_thread_beside_others():
     if "PYTEST_XDIST_WORKER" not in os.environ:
         yield
         return
-    numba.set_num_threads(1)
     with threadpool_limits(1):
         yield
 
@@ -107,13 +105,8 @@ def on_threads():
     """Call a function on so many threads; None: all that there are."""
 
     def call(n, function):
-        kept, n = numba.get_num_threads(), n or numba.config.NUMBA_NUM_THREADS
-        numba.set_num_threads(n)
-        try:
-            with threadpool_limits(n):
-                return function()
-        finally:
-            numba.set_num_threads(kept)
+        with threadpool_limits(n or os.cpu_count()):
+            return function()
 
     return call
 

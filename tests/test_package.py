@@ -88,10 +88,9 @@ def test_files_stay_small():
 
 def test_no_code_is_executed_from_files():
     """A model file is data: no pickle, eval, exec or import by name anywhere in the package."""
-    forbidden = {"pickle", "eval", "exec", "__import__", "import_module", "marshal", "shelve"}
+    forbidden = {"pickle", "eval", "exec", "__import__", "import_module", "marshal", "shelve", "resolve_name"}
+    others = {"testing.py": {"pickle"}, "contest.py": {"resolve_name"}}  # checks pickling; the command line names a calculator
     for path in PACKAGE.rglob("*.py"):
-        if path.name == "testing.py":  # checks that estimators survive pickle
-            continue
         with open(path, "rb") as file:
             names = {t.string for t in tokenize.tokenize(file.readline) if t.type == tokenize.NAME}
-        assert not names & forbidden, path
+        assert not names & (forbidden - others.get(path.name, set())), path

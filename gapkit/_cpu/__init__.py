@@ -54,18 +54,17 @@ def cache_is_empty() -> bool:
     return not any(cache_folder().rglob("*.nbi"))
 
 
-def njit(*, parallel: bool = False) -> Callable[[_F], _F]:
-    """The one decorator of all loops: cached, NumPy's division rules, sums in any order (but NaN and infinity respected)."""
+def njit(function: _F) -> _F:
+    """The one decorator of all loops: cached, NumPy's division rules, sums in any order (but NaN and infinity respected).
 
-    def decorate(function: _F) -> _F:
-        kept = config.CACHE_DIR
-        config.CACHE_DIR = str(cache_folder())  # read by Numba here, when the function is decorated, and not later
-        try:
-            compiled: _F = numba.njit(cache=cache_is_writable(), error_model="numpy", parallel=parallel, fastmath=FREE_ORDER)(
-                function
-            )
-        finally:
-            config.CACHE_DIR = kept
-        return compiled
-
-    return decorate
+    No loop has threads of its own: it lets go of Python's lock, and threads work on blocks of atoms or frames
+    (`gapkit._backend.in_threads`), so that loops and linear algebra keep the same cores busy and sums have one order.
+    """
+    kept = config.CACHE_DIR
+    config.CACHE_DIR = str(cache_folder())  # read by Numba here, when the function is decorated, and not later
+    try:
+        options = {"error_model": "numpy", "fastmath": FREE_ORDER, "nogil": True}
+        compiled: _F = numba.njit(cache=cache_is_writable(), **options)(function)
+    finally:
+        config.CACHE_DIR = kept
+    return compiled

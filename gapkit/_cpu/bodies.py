@@ -9,7 +9,6 @@ from __future__ import annotations
 from math import sqrt
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
 from . import njit
@@ -20,7 +19,7 @@ Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
 
-@njit()
+@njit
 def count_triplets(first: Index, distance_p: Array, r_cut: float) -> Index:
     """Number of triplets of all centres before each one."""
     until = np.zeros(first.size, np.int64)
@@ -33,7 +32,7 @@ def count_triplets(first: Index, distance_p: Array, r_cut: float) -> Index:
     return until
 
 
-@njit(parallel=True)
+@njit
 def triplets(
     first: Index,
     until: Index,
@@ -48,7 +47,7 @@ def triplets(
     pair_q: Index,
 ) -> None:
     """Fill features, weights, index of the unordered pair of neighbour species, and the two pairs of each triplet."""
-    for i in prange(first.size - 1):
+    for i in range(first.size - 1):
         t = until[i]
         for a in range(first[i], first[i + 1]):
             if distance_p[a] >= r_cut:
@@ -73,7 +72,7 @@ def triplets(
                 t += 1
 
 
-@njit(parallel=True)
+@njit
 def triplet_jacobian(
     vector_pc: Array,
     distance_p: Array,
@@ -85,7 +84,7 @@ def triplet_jacobian(
     weight_gradient_qc: Array,
 ) -> None:
     """Derivatives of features and weights with respect to both pair vectors of every triplet."""
-    for t in prange(value_tx.shape[0]):
+    for t in range(value_tx.shape[0]):
         for side in range(2):
             p = pair_q[2 * t + side]
             o = pair_q[2 * t + 1 - side]
@@ -97,7 +96,7 @@ def triplet_jacobian(
                 weight_gradient_qc[2 * t + side, c] = cutoff_slope_p[p] * cutoff_p[o] * unit
 
 
-@njit(parallel=True)
+@njit
 def triplet_pullback(
     until: Index,
     vector_pc: Array,
@@ -111,7 +110,7 @@ def triplet_pullback(
     gradient_pc: Array,
 ) -> None:
     """Gradient of an energy with respect to pair vectors; the pairs of a centre belong to its triplets alone."""
-    for i in prange(until.size - 1):
+    for i in range(until.size - 1):
         for t in range(until[i], until[i + 1]):
             a = pair_q[2 * t]
             b = pair_q[2 * t + 1]

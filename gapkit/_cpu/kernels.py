@@ -6,7 +6,6 @@ Array names end with their axes: e environment, m sparse point.
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
 from . import njit
@@ -18,11 +17,11 @@ Array = NDArray[np.float64]
 _BATCH = 256  # points whose powers are taken together, in the first-level cache
 
 
-@njit(parallel=True)
+@njit
 def powers(zeta: int, alpha_m: Array, xs_em: Array, value_e: Array) -> None:
     """value_e = sum_m alpha_m xs^zeta; xs becomes alpha_m zeta xs^(zeta - 1)."""
     n_points = alpha_m.size
-    for e in prange(xs_em.shape[0]):
+    for e in range(xs_em.shape[0]):
         power = np.empty(_BATCH)
         total = 0.0
         for start in range(0, n_points, _BATCH):

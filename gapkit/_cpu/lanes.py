@@ -1,9 +1,9 @@
 """Eight numbers that a loop handles as one, in vector registers (two of AVX2, one of AVX-512).
 
 The compiler's own vectoriser gives up where a loop writes several arrays, which could overlap, and on sums along a short
-axis.  Lanes run eight pairs of atoms side by side instead: ``take`` and ``put`` move eight neighbouring elements from and to
-a row of an array with eight columns, ``spread`` repeats one number, ``+``, ``-`` and ``*`` act on each.  They exist inside
-compiled loops only.
+axis.  Lanes run eight pairs of atoms, or eight radial functions, side by side instead: ``take`` and ``put`` move eight
+neighbouring elements from and to a row of an array with eight columns, ``spread`` and ``repeat`` give lanes that all hold one
+number, ``+``, ``-`` and ``*`` act on each.  They exist inside compiled loops only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba.core import cgutils, errors, types
 from numba.extending import intrinsic, models, overload, register_model
 
-__all__ = ["N_LANES", "put", "spread", "take"]
+__all__ = ["N_LANES", "put", "repeat", "spread", "take"]
 
 N_LANES = 8
 
@@ -82,11 +82,29 @@ def spread(typing: Any, number: Any) -> Any:
     """Lanes that all hold one number."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        first = ir.Constant(ir.IntType(32), 0)
-        one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), arguments[0], first)
-        return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), N_LANES), [0] * N_LANES))
+        return _spread(builder, arguments[0])
 
     return _LANES(types.float64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def repeat(typing: Any, array: Any, row: Any, column: Any) -> Any:
+    """Lanes that all hold ``array[row, column]``; without the question, which indexing asks, whether a number is negative."""
+    _check(array)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        made = context.make_array(signature.args[0])(context, builder, arguments[0])
+        place = [context.cast(builder, arguments[k], signature.args[k], types.intp) for k in (1, 2)]
+        pointer = cgutils.get_item_pointer(context, builder, signature.args[0], made, place, wraparound=False)
+        return _spread(builder, builder.load(pointer))
+
+    return _LANES(array, row, column), generate
+
+
+def _spread(builder: Any, number: Any) -> Any:
+    first = ir.Constant(ir.IntType(32), 0)
+    one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), number, first)
+    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), N_LANES), [0] * N_LANES))
 
 
 def _operation(name: str) -> Any:

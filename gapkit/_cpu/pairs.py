@@ -8,7 +8,6 @@ from __future__ import annotations
 from math import sqrt
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
 from . import njit
@@ -20,7 +19,7 @@ Index = NDArray[np.int64]
 Shift = NDArray[np.int32]
 
 
-@njit()
+@njit
 def full_from_half(n_atoms: int, i_h: Index, j_h: Index, shift_hc: Shift) -> tuple[Index, Index, Index, Shift, Index]:
     """Return (first, centre, neighbour, shift, reverse) of the full list; both directions of a pair know each other."""
     first = np.zeros(n_atoms + 1, np.int64)
@@ -54,7 +53,7 @@ def full_from_half(n_atoms: int, i_h: Index, j_h: Index, shift_hc: Shift) -> tup
     return first, centre, neighbour, shift_pc, reverse
 
 
-@njit(parallel=True)
+@njit
 def move(
     position_ic: Array,
     cell_tcc: Array,
@@ -66,7 +65,7 @@ def move(
     distance_p: Array,
 ) -> None:
     """Fill pair vectors r_j + S cell - r_i and their lengths."""
-    for i in prange(first.size - 1):
+    for i in range(first.size - 1):
         cell = cell_tcc[structure_i[i]]
         for p in range(first[i], first[i + 1]):
             j = neighbour[p]
@@ -79,10 +78,10 @@ def move(
             distance_p[p] = sqrt(square)
 
 
-@njit(parallel=True)
+@njit
 def gather_forces(first: Index, reverse: Index, gradient_pc: Array, force_ic: Array) -> None:
     """F_i = sum over the pairs p of i of (g_p - g_reverse(p)), with g_p = dE/dD_p: no scatter, hence no race."""
-    for i in prange(first.size - 1):
+    for i in range(first.size - 1):
         for c in range(3):
             total = 0.0
             for p in range(first[i], first[i + 1]):
@@ -90,7 +89,7 @@ def gather_forces(first: Index, reverse: Index, gradient_pc: Array, force_ic: Ar
             force_ic[i, c] = total
 
 
-@njit()
+@njit
 def gather_virials(first: Index, structure_i: Index, vector_pc: Array, gradient_pc: Array, virial_tcc: Array) -> None:
     """dE/d strain_ab of each structure = sum over its pairs of D_a g_b, added in the order of the pairs."""
     for i in range(first.size - 1):

@@ -6,7 +6,6 @@ Array names end with their axes: p pair, i atom, s species, c Cartesian, k const
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
 from .._device.repulsion import switched_zbl
@@ -18,7 +17,7 @@ Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
 
-@njit(parallel=True)
+@njit
 def add_repulsion(
     first: Index,
     neighbour: Index,
@@ -34,7 +33,7 @@ def add_repulsion(
     ``constant_ssk[s, t]`` = the four constants of `switched_zbl`.  Both directions of a pair are in the list: each has half.
     """
     with_gradient = gradient_pc.shape[0] > 0
-    for i in prange(first.size - 1):
+    for i in range(first.size - 1):
         for p in range(first[i], first[i + 1]):
             s = species_i[i]
             t = species_i[neighbour[p]]

@@ -7,7 +7,6 @@ point, r row, q entry (a pair of an environment), v vector, k sum of `centre_and
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
 from . import njit
@@ -24,16 +23,16 @@ __all__ = [
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
-_COLUMNS = 64  # sparse points per parallel task: 512 bytes, each task owns its columns of every row
+_COLUMNS = 64  # sparse points at a time: their columns of all rows of a chunk stay in the cache
 
 
-@njit(parallel=True)
+@njit
 def centre_and_strain(first: Index, vector_pc: Array, jacobian_pcf: Array, out_ekf: Array) -> None:
     """Sums of the Jacobian over the pairs of an environment.
 
     ``out[e, 0:3]``: dx/d(-r_centre); ``out[e, 3:9]``: dx/d(strain), Voigt order, symmetrised (D_a J_b + D_b J_a) / 2.
     """
-    for e in prange(first.size - 1):
+    for e in range(first.size - 1):
         out_ekf[e] = 0.0
         for p in range(first[e], first[e + 1]):
             dx, dy, dz = vector_pc[p, 0], vector_pc[p, 1], vector_pc[p, 2]
@@ -50,7 +49,7 @@ def centre_and_strain(first: Index, vector_pc: Array, jacobian_pcf: Array, out_e
                 out_ekf[e, 8, f] += 0.5 * (dx * jy + dy * jx)
 
 
-@njit(parallel=True)
+@njit
 def add_gradient_rows(
     first: Index,
     atom_e: Index,
@@ -76,8 +75,7 @@ def add_gradient_rows(
     """
     n_columns = slope_em.shape[1]
     n_vectors = coefficient_vem.shape[0]
-    for task in prange((n_columns + _COLUMNS - 1) // _COLUMNS):
-        start = task * _COLUMNS
+    for start in range(0, n_columns, _COLUMNS):
         stop = min(n_columns, start + _COLUMNS)
         for e in range(first.size - 1):
             i = atom_e[e]
@@ -113,10 +111,10 @@ def add_gradient_rows(
                             stress_rm[row + k, column + m] += coefficient_vem[v, e, m] * sum_vek[v, e, 3 + k] * inverse
 
 
-@njit(parallel=True)
+@njit
 def along_moves(first: Index, move_qdc: Array, jacobian_qcf: Array, out_edf: Array) -> None:
     """Change of the features of each environment when the vectors of its pairs change as ``move_qdc`` says."""
-    for e in prange(first.size - 1):
+    for e in range(first.size - 1):
         out_edf[e] = 0.0
         for q in range(first[e], first[e + 1]):
             for d in range(move_qdc.shape[1]):
@@ -125,7 +123,7 @@ def along_moves(first: Index, move_qdc: Array, jacobian_qcf: Array, out_edf: Arr
                     out_edf[e, d, f] += dx * jacobian_qcf[q, 0, f] + dy * jacobian_qcf[q, 1, f] + dz * jacobian_qcf[q, 2, f]
 
 
-@njit(parallel=True)
+@njit
 def moved_features(
     atom_n: Index, first: Index, neighbour_p: Index, reverse_p: Index, jacobian_pcf: Array, member_nm: Index, moved_ncmf: Array
 ) -> None:
@@ -134,7 +132,7 @@ def moved_features(
     ``member_nm`` are these environments, the atom's own first, and -1 where there are no more (``moved_ncmf`` is 0 there);
     images of an atom count together.
     """
-    for n in prange(atom_n.size):
+    for n in range(atom_n.size):
         i = atom_n[n]
         moved_ncmf[n] = 0.0
         member_nm[n] = -1
@@ -154,21 +152,21 @@ def moved_features(
                     moved_ncmf[n, c, 0, f] -= jacobian_pcf[p, c, f]
 
 
-@njit(parallel=True)
+@njit
 def columns_of_entries(jacobian_qcf: Array, entry_p: Index, column_g: Index, out_pcg: Array) -> None:
     """Some columns of some entries of a Jacobian."""
-    for p in prange(entry_p.size):
+    for p in range(entry_p.size):
         for c in range(3):
             for g in range(column_g.size):
                 out_pcg[p, c, g] = jacobian_qcf[entry_p[p], c, column_g[g]]
 
 
-@njit(parallel=True)
+@njit
 def place_products(
     product_pcm: Array, rate_pc: Array, scaled_em: Array, environment_p: Index, place_p: Index, out_qcm: Array
 ) -> None:
     """``out[place_p] = product_p + rate_p scaled_e`` with the environment e of each pair."""
-    for p in prange(place_p.size):
+    for p in range(place_p.size):
         e, q = environment_p[p], place_p[p]
         for c in range(3):
             for m in range(scaled_em.shape[1]):

@@ -1,4 +1,4 @@
-"""SOAP loops: density expansion, power spectrum, their adjoints, and the Jacobian per pair.
+"""SOAP loops: density expansion, power spectrum and their adjoints; the Jacobian is in `soap_jacobian`.
 
 Array names end with their axes: e environment (a centre), p pair, s species, a lm = l*l + l + m, n radial index,
 d density (of one species, or of all), f feature, c Cartesian.  ``first`` holds the first pair of each environment and, last,
@@ -13,26 +13,24 @@ themselves or mixtures of them.
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
-from .._device.harmonics import harmonics_gradient
-from .._device.pair import project_gradient, radial_functions, radial_functions_slopes
+from .._device.pair import radial_functions, radial_functions_slopes
 from . import njit
 from .lanes import N_LANES
 from .pair_batches import gradients_of_lanes, harmonics_of_batch
+from .soap_jacobian import jacobian
 
 __all__ = ["coefficient_gradient", "expand", "jacobian", "pair_gradient", "power_spectrum"]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
-_BLOCK = 16  # environments per parallel task: scratch arrays are allocated once per task
 _BATCH = 32  # pairs whose products are summed together: sums along them fill vector registers, and all stays in the first cache
 _FILL = 16  # batches are filled up to a multiple of it with pairs of no weight: loops along them then leave no remainder
 
 
-@njit(parallel=True)
+@njit
 def expand(
     first: Index,
     species_p: Index,
@@ -53,39 +51,38 @@ def expand(
     l_max = table.shape[2] // n_max - 1
     n_lm, n_functions = (l_max + 1) * (l_max + 1), table.shape[2]
     n_environments = first.size - 1
-    for block in prange((n_environments + _BLOCK - 1) // _BLOCK):
-        g = np.empty(n_functions)
-        g_fm = np.zeros((n_functions, _BATCH))
-        y_am = np.empty((n_lm, _BATCH))
-        q_lm = np.empty((l_max + 3, _BATCH))
-        unit_cm = np.zeros((3, _BATCH))
-        weight_m = np.empty(_BATCH)
-        for e in range(block * _BLOCK, min(n_environments, (block + 1) * _BLOCK)):
-            c_edan[e] = 0.0
-            own = species_e[e]
-            for n in range(n_max):
-                c_edan[e, density_s[own], 0, n] = weight_s[own] * central_n[n]
-            for d in range(c_edan.shape[1]):
-                m = 0
-                for p in range(first[e], first[e + 1]):
-                    r = distance_p[p]
-                    if density_s[species_p[p]] == d and r < reach:
-                        for c in range(3):
-                            unit_cm[c, m] = vector_pc[p, c] / r
-                        weight_m[m] = weight_s[species_p[p]]
-                        radial_functions(r, segments, table, g)
-                        for f in range(n_functions):
-                            g_fm[f, m] = g[f]
-                        m += 1
-                    if m == _BATCH or (m > 0 and p == first[e + 1] - 1):
-                        whole = (m + _FILL - 1) // _FILL * _FILL
-                        weight_m[m:whole] = 0.0  # what an earlier batch left there adds nothing
-                        harmonics_of_batch(whole, unit_cm, weight_m, constants, q_lm, y_am)
-                        _add_products(whole, y_am, g_fm, c_edan[e, d])
-                        m = 0
+    g = np.empty(n_functions)
+    g_fm = np.zeros((n_functions, _BATCH))
+    y_am = np.empty((n_lm, _BATCH))
+    q_lm = np.empty((l_max + 3, _BATCH))
+    unit_cm = np.zeros((3, _BATCH))
+    weight_m = np.empty(_BATCH)
+    for e in range(n_environments):
+        c_edan[e] = 0.0
+        own = species_e[e]
+        for n in range(n_max):
+            c_edan[e, density_s[own], 0, n] = weight_s[own] * central_n[n]
+        for d in range(c_edan.shape[1]):
+            m = 0
+            for p in range(first[e], first[e + 1]):
+                r = distance_p[p]
+                if density_s[species_p[p]] == d and r < reach:
+                    for c in range(3):
+                        unit_cm[c, m] = vector_pc[p, c] / r
+                    weight_m[m] = weight_s[species_p[p]]
+                    radial_functions(r, segments, table, g)
+                    for f in range(n_functions):
+                        g_fm[f, m] = g[f]
+                    m += 1
+                if m == _BATCH or (m > 0 and p == first[e + 1] - 1):
+                    whole = (m + _FILL - 1) // _FILL * _FILL
+                    weight_m[m:whole] = 0.0  # what an earlier batch left there adds nothing
+                    harmonics_of_batch(whole, unit_cm, weight_m, constants, q_lm, y_am)
+                    _add_products(whole, y_am, g_fm, c_edan[e, d])
+                    m = 0
 
 
-@njit()
+@njit
 def _add_products(n_pairs: int, y_am: Array, g_fm: Array, c_an: Array) -> None:
     """c_lmn += sum of Y_lm g_nl over a batch of pairs; sums run along the pairs, four n at a time."""
     n_max = c_an.shape[1]
@@ -117,13 +114,13 @@ def _add_products(n_pairs: int, y_am: Array, g_fm: Array, c_an: Array) -> None:
                 c_an[a, n] += total
 
 
-@njit(parallel=True)
+@njit
 def power_spectrum(
     left_edan: Array, right_edan: Array, block_k3: Index, factor_k: Array, prefactor_l: Array, p_ef: Array
 ) -> None:
     """p = prefactor_l sum_m left_lmn right_lmn'; order: block, l, n, n'."""
     rows, columns = left_edan.shape[3], right_edan.shape[3]
-    for e in prange(left_edan.shape[0]):
+    for e in range(left_edan.shape[0]):
         w = np.empty((rows, columns))
         f = 0
         for k in range(block_k3.shape[0]):
@@ -142,7 +139,7 @@ def power_spectrum(
                         f += 1
 
 
-@njit(parallel=True)
+@njit
 def coefficient_gradient(
     left_edan: Array,
     right_edan: Array,
@@ -155,7 +152,7 @@ def coefficient_gradient(
 ) -> None:
     """Adjoint of `power_spectrum`: adds dE/d(left) and dE/d(right), which may be one array, from dE/dp."""
     rows, columns = left_edan.shape[3], right_edan.shape[3]
-    for e in prange(left_edan.shape[0]):
+    for e in range(left_edan.shape[0]):
         w = np.empty((rows, columns))
         f = 0
         for k in range(block_k3.shape[0]):
@@ -187,7 +184,7 @@ def coefficient_gradient(
                                 g_right_an[a, j] += w[i, j] * left
 
 
-@njit(parallel=True)
+@njit
 def pair_gradient(
     first: Index,
     species_p: Index,
@@ -205,159 +202,33 @@ def pair_gradient(
     """Adjoint of `expand`: dE/dD of every pair from dE/dc."""
     n_functions = table.shape[2]
     n_environments = first.size - 1
-    for block in prange((n_environments + _BLOCK - 1) // _BLOCK):
-        g = np.empty(n_functions)
-        dg = np.empty(n_functions)
-        g_fm = np.zeros((n_functions, N_LANES))
-        dg_fm = np.zeros((n_functions, N_LANES))
-        geometry_km = np.zeros((4, N_LANES))
-        gradient_cm = np.empty((3, N_LANES))
-        pair_m = np.empty(N_LANES, np.int64)
-        for e in range(block * _BLOCK, min(n_environments, (block + 1) * _BLOCK)):
-            gradient_pc[first[e] : first[e + 1]] = 0.0
-            for d in range(g_edan.shape[1]):
-                m = 0
-                for p in range(first[e], first[e + 1]):
-                    r = distance_p[p]
-                    if density_s[species_p[p]] == d and r < reach:
-                        for c in range(3):
-                            geometry_km[c, m] = vector_pc[p, c] / r
-                        geometry_km[3, m] = 1.0 / r
-                        pair_m[m] = p
-                        radial_functions_slopes(r, segments, table, g, dg)
-                        for f in range(n_functions):
-                            g_fm[f, m] = g[f]
-                            dg_fm[f, m] = dg[f]
-                        m += 1
-                    if m == N_LANES or (m > 0 and p == first[e + 1] - 1):
-                        gradients_of_lanes(g_edan[e, d], constants, g_fm, dg_fm, geometry_km, gradient_cm)
-                        for i in range(m):
-                            weight = weight_s[species_p[pair_m[i]]]
-                            for c in range(3):
-                                gradient_pc[pair_m[i], c] = weight * gradient_cm[c, i]
-                        m = 0
-
-
-@njit()
-def _mixed(d_can: Array, mixing_ndm: Array, d_dcan: Array) -> None:
-    """Derivatives of the mixed channels [d, c, lm, m] from those of the radial functions of the moved atom's density."""
-    d_dcan[:] = 0.0
-    for d in range(d_dcan.shape[0]):
-        for c in range(3):
-            for a in range(d_can.shape[1]):
-                for n in range(d_can.shape[2]):
-                    for m in range(d_dcan.shape[3]):
-                        d_dcan[d, c, a, m] += d_can[c, a, n] * mixing_ndm[n, d, m]
-
-
-@njit(parallel=True)
-def jacobian(
-    first: Index,
-    species_p: Index,
-    vector_pc: Array,
-    distance_p: Array,
-    reach: float,
-    segments: Array,
-    table: Array,
-    constants: Array,
-    density_s: Index,
-    weight_s: Array,
-    n_max: int,
-    mix_left_sndm: Array,
-    mix_right_sndm: Array,
-    left_edan: Array,
-    right_edan: Array,
-    block_k3: Index,
-    factor_k: Array,
-    prefactor_l: Array,
-    x_ef: Array,
-    norm_e: Array,
-    jacobian_pcf: Array,
-) -> None:
-    """d x_f / d D_p of the environment that pair p belongs to.
-
-    ``norm_e`` > 0: x is the power spectrum divided by that norm, dx = (dp - x (x . dp)) / norm; 0: x = 0, dx = 0;
-    negative: x is the power spectrum itself.  An empty mixing matrix means the coefficients themselves, of which only those
-    of the neighbour's density change.
-    """
-    l_max = table.shape[2] // n_max - 1
-    n_lm = (l_max + 1) * (l_max + 1)
-    rows, columns = left_edan.shape[3], right_edan.shape[3]
-    left_mixed, right_mixed = mix_left_sndm.size > 0, mix_right_sndm.size > 0
-    n_environments = first.size - 1
-    for block in prange((n_environments + _BLOCK - 1) // _BLOCK):
-        q = np.empty((l_max + 2, l_max + 2))
-        c = np.empty(l_max + 1)
-        s = np.empty(l_max + 1)
-        y = np.empty(n_lm)
-        dy = np.empty((3, n_lm))
-        g = np.empty(table.shape[2])
-        dg = np.empty(table.shape[2])
-        dc = np.empty((3, n_lm, n_max))
-        d_left = np.empty((left_edan.shape[1] if left_mixed else 0, 3, n_lm, rows))
-        d_right = np.empty((right_edan.shape[1] if right_mixed else 0, 3, n_lm, columns))
-        w = np.empty((rows, columns))
-        for e in range(block * _BLOCK, min(n_environments, (block + 1) * _BLOCK)):
+    g = np.empty(n_functions)
+    dg = np.empty(n_functions)
+    g_fm = np.zeros((n_functions, N_LANES))
+    dg_fm = np.zeros((n_functions, N_LANES))
+    geometry_km = np.zeros((4, N_LANES))
+    gradient_cm = np.empty((3, N_LANES))
+    pair_m = np.empty(N_LANES, np.int64)
+    for e in range(n_environments):
+        gradient_pc[first[e] : first[e + 1]] = 0.0
+        for d in range(g_edan.shape[1]):
+            m = 0
             for p in range(first[e], first[e + 1]):
                 r = distance_p[p]
-                jacobian_pcf[p] = 0.0
-                if r >= reach or norm_e[e] == 0.0:
-                    continue
-                ux, uy, uz = vector_pc[p, 0] / r, vector_pc[p, 1] / r, vector_pc[p, 2] / r
-                harmonics_gradient(ux, uy, uz, l_max, constants, q, c, s, y, dy)
-                radial_functions_slopes(r, segments, table, g, dg)
-                moved, weight = density_s[species_p[p]], weight_s[species_p[p]]
-                for l in range(l_max + 1):
-                    for a in range(l * l, (l + 1) * (l + 1)):
-                        for n in range(n_max):
-                            value, slope = weight * g[l * n_max + n], weight * dg[l * n_max + n]
-                            dc[0, a, n], dc[1, a, n], dc[2, a, n] = project_gradient(
-                                ux, uy, uz, 1.0 / r, slope * y[a], value * dy[0, a], value * dy[1, a], value * dy[2, a]
-                            )
-                if left_mixed:
-                    _mixed(dc, mix_left_sndm[moved], d_left)
-                if right_mixed:
-                    _mixed(dc, mix_right_sndm[moved], d_right)
-                for k in range(3):
-                    f = 0
-                    for b in range(block_k3.shape[0]):
-                        d1, d2, triangle = block_k3[b, 0], block_k3[b, 1], block_k3[b, 2] == 1
-                        by_left = left_mixed or moved == d1
-                        by_right = (right_mixed or moved == d2) and not triangle
-                        if not (by_left or by_right):
-                            f += (l_max + 1) * (rows * (rows + 1) // 2 if triangle else rows * columns)
-                            continue
-                        left_an, right_an = left_edan[e, d1], right_edan[e, d2]
-                        dl_an = d_left[d1, k] if left_mixed else dc[k]
-                        dr_an = d_right[d2, k] if right_mixed else dc[k]
-                        for l in range(l_max + 1):
-                            w[:] = 0.0
-                            for a in range(l * l, (l + 1) * (l + 1)):
-                                if by_left:
-                                    for i in range(rows):
-                                        d = dl_an[a, i]
-                                        for j in range(columns):
-                                            w[i, j] += d * right_an[a, j]
-                                if by_right:
-                                    for i in range(rows):
-                                        left = left_an[a, i]
-                                        for j in range(columns):
-                                            w[i, j] += left * dr_an[a, j]
-                            scale = prefactor_l[l] * factor_k[b]
-                            for i in range(rows):
-                                if triangle:
-                                    jacobian_pcf[p, k, f] = 2.0 * prefactor_l[l] * w[i, i]
-                                    f += 1
-                                    for j in range(i + 1, columns):
-                                        jacobian_pcf[p, k, f] = scale * (w[i, j] + w[j, i])
-                                        f += 1
-                                else:
-                                    for j in range(columns):
-                                        jacobian_pcf[p, k, f] = scale * w[i, j]
-                                        f += 1
-                    if norm_e[e] > 0.0:
-                        along = 0.0
-                        for f in range(x_ef.shape[1]):
-                            along += x_ef[e, f] * jacobian_pcf[p, k, f]
-                        for f in range(x_ef.shape[1]):
-                            jacobian_pcf[p, k, f] = (jacobian_pcf[p, k, f] - x_ef[e, f] * along) / norm_e[e]
+                if density_s[species_p[p]] == d and r < reach:
+                    for c in range(3):
+                        geometry_km[c, m] = vector_pc[p, c] / r
+                    geometry_km[3, m] = 1.0 / r
+                    pair_m[m] = p
+                    radial_functions_slopes(r, segments, table, g, dg)
+                    for f in range(n_functions):
+                        g_fm[f, m] = g[f]
+                        dg_fm[f, m] = dg[f]
+                    m += 1
+                if m == N_LANES or (m > 0 and p == first[e + 1] - 1):
+                    gradients_of_lanes(g_edan[e, d], constants, g_fm, dg_fm, geometry_km, gradient_cm)
+                    for i in range(m):
+                        weight = weight_s[species_p[pair_m[i]]]
+                        for c in range(3):
+                            gradient_pc[pair_m[i], c] = weight * gradient_cm[c, i]
+                    m = 0

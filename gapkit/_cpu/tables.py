@@ -6,7 +6,6 @@ Array names end with their axes: e environment, x feature (of three), ijk grid.
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
 from . import njit
@@ -16,10 +15,10 @@ __all__ = ["tricubic"]
 Array = NDArray[np.float64]
 
 
-@njit(parallel=True)
+@njit
 def tricubic(coefficient_ijk: Array, low_x: Array, inverse_x: Array, at_ex: Array, value_e: Array, slope_ex: Array) -> None:
     """Value and gradient of sum_ijk c_ijk B(u - i) B(v - j) B(w - k), u = (x - low) / spacing, B the cubic B-spline."""
-    for e in prange(at_ex.shape[0]):
+    for e in range(at_ex.shape[0]):
         cell = np.empty(3, np.int64)
         weight = np.empty((3, 4))
         slope = np.empty((3, 4))

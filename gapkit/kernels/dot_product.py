@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .._backend import kernel_ops, n_threads
+from .._backend import kernel_ops
 from .._validation import check_real
 from .base import Curvature, Kernel
 
@@ -13,7 +13,7 @@ __all__ = ["DotProduct"]
 
 Array = NDArray[np.float64]
 
-_CACHED = 2**17  # products held at a time by a thread: they stay in the cache from one matrix product to the next
+_CACHED = 2**17  # products held at a time: they stay in the cache from one matrix product to the next
 _ROWS = 32  # their number is a multiple of it: matrix products take whole tiles, and rounding does not depend on the block
 
 
@@ -55,7 +55,7 @@ class DotProduct(Kernel):
         if not float(self.zeta).is_integer():
             return super().sum_and_gradient(X, S, alpha)
         value, gradient = np.empty(len(X)), np.empty(X.shape)
-        step = max(1, _CACHED // (len(S) * _ROWS)) * _ROWS * n_threads()
+        step = max(1, _CACHED // (len(S) * _ROWS)) * _ROWS
         products = np.empty((min(step, len(X)), len(S)))
         for start in range(0, len(X), step):
             rows = slice(start, start + step)

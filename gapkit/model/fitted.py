@@ -13,7 +13,7 @@ from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
-from .._backend import threads_for
+from .._backend import in_threads, threads_for
 from ..exceptions import InvalidLabelError
 from ..gp.calibration import Calibration
 from ..gp.observations import labels_of
@@ -124,10 +124,16 @@ class FittedModel(RegressorMixin, UncertaintyMethods, TermParameters):  # type: 
         result: list[Prediction] = []
         slow = uncertainty is not None and not {"forces", "stress"}.isdisjoint(std)
         chunks = list(chunks_of_frames(frames, _EVALUATE_ATOMS // 4 if slow else _EVALUATE_ATOMS))
-        for start, chunk in track(chunks, "predictions", len(chunks), show=bool(self.verbose) and len(chunks) > 1):
+
+        def of_chunk(item: tuple[int, list[Atoms]]) -> list[Prediction]:
+            start, chunk = item
             with threads_for(sum(map(len, chunk))):
                 neighbors = NeighborList.from_atoms(chunk, self.potential_.neighbor_range, first_frame=start)
-                part = predict(self.potential_, neighbors, forces=forces, stress=stress, uncertainty=uncertainty, std=std)
+                return predict(self.potential_, neighbors, forces=forces, stress=stress, uncertainty=uncertainty, std=std)
+
+        show = bool(self.verbose) and len(chunks) > 1
+        parts = track(in_threads(of_chunk, chunks), "predictions", len(chunks), show=show)
+        for (start, chunk), part in zip(chunks, parts, strict=True):
             result += self.complete(part, chunk, start, calibrate=uncertainty != "prior")
         return result
 

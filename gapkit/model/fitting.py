@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from sklearn.base import clone
 
-from ..descriptors import Descriptor
+from .._backend import in_threads
+from ..descriptors import Descriptor, Features
 from ..exceptions import InvalidLabelError, LabelWarning, NumericalWarning
 from ..gp.observations import Labels, labels_of
 from ..gp.sparse_term import SparseTerm
@@ -218,10 +219,7 @@ def _sample(
         return pools
     by_group = isinstance(term.selection, Mapping)
     counted = np.zeros(len(pools), np.int64)  # environments of each group in the chunks before
-    chunks = list(chunks_of_frames(frames))
-    for start, chunk in track(chunks, title, len(chunks), show=show):
-        neighbors = NeighborList.from_atoms(chunk, descriptor.neighbor_range, first_frame=start)
-        features = descriptor.compute(neighbors)
+    for features in _features(descriptor, frames, title, show):
         rank = rng.random(len(features.values))
         candidates = descriptor.may_be_sparse(features)
         rows = np.column_stack([features.values, features.weights_or_ones])
@@ -419,10 +417,20 @@ def known_by_points(term: SparseTerm, group: int, values: Array, weights: Array)
 def _environments(descriptor: Descriptor, frames: Sequence[Atoms]) -> list[tuple[Array, Array]]:
     """Features and weights of the environments of each group that may become sparse points."""
     found: list[list[tuple[Array, Array]]] = [[] for _ in descriptor.group_names_]
-    for start, chunk in chunks_of_frames(frames):
-        features = descriptor.compute(NeighborList.from_atoms(chunk, descriptor.neighbor_range, first_frame=start))
+    for features in _features(descriptor, frames):
         weights, candidates = features.weights_or_ones, descriptor.may_be_sparse(features)
         for group, parts in enumerate(found):
             members = (features.groups == group) & candidates
             parts.append((features.values[members], weights[members]))
     return [(np.concatenate([v for v, _ in parts]), np.concatenate([w for _, w in parts])) for parts in found]
+
+
+def _features(descriptor: Descriptor, frames: Sequence[Atoms], title: str = "", show: bool = False) -> Iterator[Features]:
+    """Features of all structures, chunk by chunk."""
+
+    def of_chunk(chunk: tuple[int, list[Atoms]]) -> Features:
+        start, members = chunk
+        return descriptor.compute(NeighborList.from_atoms(members, descriptor.neighbor_range, first_frame=start))
+
+    chunks = list(chunks_of_frames(frames))
+    return track(in_threads(of_chunk, chunks), title, len(chunks), show=show)

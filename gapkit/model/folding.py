@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from .._backend import one_thread_in_workers
+from .._backend import in_threads, one_thread_in_workers
 from ..gp.design import own_noise, targets
 from ..gp.observations import KINDS, Labels, Noise
 from ..gp.posterior import RowFactor, SparsePosterior
@@ -141,8 +141,7 @@ def fold_rows(
     """
     factors: Factors = {} if onto is None else onto
     if executor is None:
-        for chunk in track(chunks, "rows", len(chunks), show=show):
-            _fold_chunk(factors, model, chunk, approximation)
+        _fold_chunks(factors, model, chunks, approximation, show)
         return factors
     bounds = np.linspace(0, len(chunks), min(_TASKS, len(chunks)) + 1).astype(int)
     futures = [executor.submit(fold_task, model, list(chunks[a:b]), approximation) for a, b in pairwise(bounds)]
@@ -165,8 +164,7 @@ def fold_task(model: SparseModel, chunks: Sequence[RowChunk], approximation: str
     """Fold some chunks: the unit of work of an executor."""
     factors: Factors = {}
     with one_thread_in_workers():
-        for chunk in chunks:
-            _fold_chunk(factors, model, chunk, approximation)
+        _fold_chunks(factors, model, chunks, approximation)
     return factors
 
 
@@ -184,10 +182,17 @@ def merge_factors(factors: Factors, others: Mapping[str, RowFactor]) -> None:
         factors[name].merge(others[name])
 
 
-def _fold_chunk(factors: Factors, model: SparseModel, chunk: RowChunk, approximation: str) -> None:
-    """Fold the rows of a chunk into ``factors``, in place."""
-    for block in whitened_rows(model.sparse, chunk, unexplained=approximation in ("fitc", "vfe")):
-        fold_block(factors, model, block, chunk.noise_class, approximation)
+def _fold_chunks(
+    factors: Factors, model: SparseModel, chunks: Sequence[RowChunk], approximation: str, show: bool = False
+) -> None:
+    """Fold the rows of chunks into ``factors``, in place and in order, while those of the next ones are computed."""
+
+    def rows_of(chunk: RowChunk) -> tuple[RowChunk, list[RowBlock]]:
+        return chunk, list(whitened_rows(model.sparse, chunk, unexplained=approximation in ("fitc", "vfe")))
+
+    for chunk, blocks in track(in_threads(rows_of, chunks), "rows", len(chunks), show=show):
+        for block in blocks:
+            fold_block(factors, model, block, chunk.noise_class, approximation)
 
 
 def fold_block(factors: Factors, model: SparseModel, block: RowBlock, noise_class: str, approximation: str) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._backend import n_threads
+from .._backend import in_threads
 from .._validation import check_choice, describe
 from ..descriptors import Features
 from ..exceptions import InvalidStructureError
@@ -44,7 +45,7 @@ UNCERTAINTY_CHOICES = (None, "exact", "fast", "prior")
 STD_DEFAULT = ("energy", "energies")
 """What standard deviations are given for when none are named."""
 
-_BLOCK = 128  # atoms at a time for each thread: their features and products stay in the cache
+_BLOCK = 128  # atoms at a time: their features and products stay in the cache
 
 
 @dataclass(frozen=True)
@@ -142,13 +143,13 @@ def predict(
     committee = Committee(potential, neighbors) if of_derivatives and fast else None
     for t, term in enumerate(potential.terms):
         widest = max([1, *(len(points) for points in term.points)])
-        for centers in blocks_of_centers(term.descriptor.entries_until(neighbors), 8 * widest, _BLOCK * n_threads()):
-            features = term.descriptor.compute(neighbors, centers=centers)
-            kernels = _add_term(term, potential.sums[t], features, energies, gradient, spread is not None)
+        of_block = partial(_of_block, potential, t, neighbors, gradient, spread is not None, committee)
+        centers = list(blocks_of_centers(term.descriptor.entries_until(neighbors), 8 * widest, _BLOCK))
+        for block in in_threads(of_block, centers):
+            for atoms in block.features.owners.T:
+                np.add.at(energies, atoms, block.energy)
             if spread:
-                spread.add(t, features, kernels)
-            if committee:
-                committee.add(t, features)
+                spread.add(t, block.features, block.kernels)
     derivatives = None
     if of_derivatives:
         derivatives = committee.results(wanted) if committee else derivative_deviations(potential, neighbors, of_derivatives)
@@ -182,27 +183,38 @@ def wanted_deviations(uncertainty: str | None, std: Collection[str]) -> frozense
     return wanted
 
 
-def _add_term(
-    term: SparseTerm,
-    sums: Sequence[PointSum | None],
-    features: Features,
-    energies: Array,
+@dataclass(frozen=True)
+class _Block:
+    """Some environments of a term, what each adds to the energy of its owners, and their kernels where they are at hand."""
+
+    features: Features
+    energy: Array
+    kernels: dict[int, Array]
+
+
+def _of_block(
+    potential: Potential,
+    t: int,
+    neighbors: NeighborList,
     gradient: Array | None,
     with_kernels: bool,
-) -> dict[int, Array]:
-    """Add the local energies of a block of environments and their pair gradients; return kernels, if asked for."""
-    energy, slope, kernels = environment_energies(term, sums, features, gradient is not None, with_kernels)
+    committee: Committee | None,
+    centers: slice,
+) -> _Block:
+    """Compute the environments of some atoms and add their pair gradients, which no other block of the term touches."""
+    term = potential.terms[t]
+    features = term.descriptor.compute(neighbors, centers=centers)
+    energy, slope, kernels = environment_energies(term, potential.sums[t], features, gradient is not None, with_kernels)
     of_weight = None
     if features.weights is not None:
         of_weight, energy = energy, energy * features.weights
         if slope is not None:
             slope *= features.weights[:, None]
-    n_owners = features.owners.shape[1]
-    for atoms in features.owners.T:
-        np.add.at(energies, atoms, energy / n_owners)
     if gradient is not None and slope is not None:
         gradient[features.block] += term.descriptor.pullback(features, slope, of_weight)
-    return kernels
+    if committee:
+        committee.add(t, features)
+    return _Block(features, energy / features.owners.shape[1], kernels)
 
 
 def environment_energies(

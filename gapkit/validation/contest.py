@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import multiprocessing
 import re
 import resource
@@ -11,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from time import perf_counter
 from typing import Any
 
@@ -102,9 +102,8 @@ def named_calculator(name: str) -> Any:
     path = Path(name)
     if path.exists() or not _NAME.fullmatch(name):
         return GAPCalculator(load(path))
-    module, _, attribute = name.partition(":")
     try:
-        made = getattr(importlib.import_module(module), attribute)()
+        made = resolve_name(name)()  # from the command line, never from a file
     except ImportError as error:
         raise ValueError(describe("model", "a file, or module:Class of an installed package", name, f"{error}.")) from None
     except (AttributeError, TypeError) as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +26,8 @@ __all__ = [
     "NotConvergedError",
     "elastic_properties",
     "eos_properties",
+    "extra_packages",
     "find_crystal",
-    "import_extra",
     "relax",
     "relaxed_crystals",
 ]
@@ -44,21 +46,20 @@ class NotConvergedError(ValueError):
     """A relaxation that did not end."""
 
 
-def import_extra(name: str) -> Any:
-    """A module of the extra ``props``.
+@contextmanager
+def extra_packages() -> Iterator[None]:
+    """Around imports of the extra ``props``.
 
     Raises
     ------
     MissingPackageError
-        If it is not installed; the message has the command that installs it.
+        If one is not installed; the message has the command that installs it.
     """
-    import importlib
-
     try:
-        return importlib.import_module(name)
+        yield
     except ImportError as error:
         raise MissingPackageError(
-            f"Properties of crystals need {name}, which is not installed ({error}). Run: pip install 'gapkit[props]'"
+            f"Properties of crystals need {error.name}, which is not installed ({error}). Run: pip install 'gapkit[props]'"
         ) from None
 
 
@@ -107,7 +108,8 @@ def find_crystal(atoms: Atoms) -> Crystal | None:
     """
     if not (atoms.pbc.all() and atoms.cell.rank == 3):
         return None
-    spglib = import_extra("spglib")
+    with extra_packages():
+        import spglib
     cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # spglib announces how it will report errors

@@ -11,7 +11,7 @@ from ase.cell import Cell
 from numpy.typing import NDArray
 
 from ..datasets.generate.base import supercell
-from .crystal import Crystal, import_extra
+from .crystal import Crystal, extra_packages
 from .ensemble import Ensemble, Measured, propagate
 
 __all__ = ["BandPath", "phonon_properties"]
@@ -89,7 +89,8 @@ def phonon_properties(
     MissingPackageError
         If phonopy is not installed (extra ``props``).
     """
-    import_extra("phonopy")
+    with extra_packages():
+        import phonopy  # noqa: F401 - found missing before the long work, not after
     assert relaxed[0] is not None  # noqa: S101 - for the type checker
     path = BandPath.of(relaxed[0])
     repeats = np.rint(
@@ -118,7 +119,9 @@ def phonon_properties(
 
 def _phonopy_of(atoms: Atoms, repeats: NDArray[np.int64], calculator: Any) -> Any:
     """Phonopy object with force constants."""
-    phonopy, structure = import_extra("phonopy"), import_extra("phonopy.structure.atoms")
+    with extra_packages():
+        import phonopy
+        from phonopy.structure import atoms as structure
     cell = structure.PhonopyAtoms(
         symbols=atoms.get_chemical_symbols(), cell=atoms.cell.array, scaled_positions=atoms.get_scaled_positions()
     )

@@ -1,0 +1,246 @@
+"""The derivative of every SOAP feature by every pair vector, which a fit needs: most of the work of its features.
+
+Array names end with their axes, as in `gapkit._cpu.soap`.  Radial indices and channels fill lanes: [..., a, n] is stored in
+rows of eight (axes rm), those of lm for the first eight n, those for the next, and so on, filled up with zeros.  Arrays of
+rows are passed with the number of their first row, as taking parts of arrays costs more than the arithmetic.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._device.harmonics import harmonics_gradient
+from .._device.pair import radial_functions_slopes
+from . import njit
+from .lanes import N_LANES, put, repeat, spread, take
+
+__all__ = ["jacobian"]
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+
+@njit
+def _blocks(n: int) -> int:
+    """How many times eight lanes hold n numbers."""
+    return (n + N_LANES - 1) // N_LANES
+
+
+@njit
+def _into_rows(channels_edan: Array, e: int, out_rm: Array) -> None:
+    """Copy the channels of an environment."""
+    n_lm, n_blocks = channels_edan.shape[2], _blocks(channels_edan.shape[3])
+    for d in range(channels_edan.shape[1]):
+        for a in range(n_lm):
+            for n in range(channels_edan.shape[3]):
+                out_rm[(d * n_blocks + n // N_LANES) * n_lm + a, n % N_LANES] = channels_edan[e, d, a, n]
+
+
+@njit
+def _coefficient_slopes(
+    l_max: int, u: Array, inverse_r: float, weight: float, g_rm: Array, dg_rm: Array, y_a: Array, dy_ca: Array, dc_rm: Array
+) -> None:
+    """d(g_nl(r) Y_lm)/dD: the slope of g along the unit vector, and g / r times the tangential part of the gradient of Y."""
+    n_lm = (l_max + 1) * (l_max + 1)
+    n_blocks = dc_rm.shape[0] // (3 * n_lm)
+    for l in range(l_max + 1):
+        for a in range(l * l, (l + 1) * (l + 1)):
+            y = weight * y_a[a]
+            along = dy_ca[0, a] * u[0] + dy_ca[1, a] * u[1] + dy_ca[2, a] * u[2]
+            for c in range(3):
+                radial, tangential = spread(y * u[c]), spread(weight * inverse_r * (dy_ca[c, a] - along * u[c]))
+                for b in range(n_blocks):
+                    row = l * n_blocks + b
+                    put(dc_rm, (c * n_blocks + b) * n_lm + a, take(dg_rm, row) * radial + take(g_rm, row) * tangential)
+
+
+@njit
+def _mixed(n_lm: int, dc_rm: Array, mixing_sndm: Array, s: int, mixing_rm: Array, out_rm: Array) -> None:
+    """Derivatives of the mixed channels, rows (d, c, block, a), from those of the radial functions of the moved density s."""
+    n_max, n_densities, n_channels = mixing_sndm.shape[1], mixing_sndm.shape[2], mixing_sndm.shape[3]
+    n_blocks, n_radial_blocks = _blocks(n_channels), _blocks(n_max)
+    for n in range(n_max):
+        for d in range(n_densities):
+            for m in range(n_channels):
+                mixing_rm[(n * n_densities + d) * n_blocks + m // N_LANES, m % N_LANES] = mixing_sndm[s, n, d, m]
+    for d in range(n_densities):
+        for c in range(3):
+            for b in range(n_blocks):
+                for a in range(n_lm):
+                    total = spread(0.0)
+                    for n in range(n_max):
+                        value = repeat(dc_rm, (c * n_radial_blocks + n // N_LANES) * n_lm + a, n % N_LANES)
+                        total = total + value * take(mixing_rm, (n * n_densities + d) * n_blocks + b)
+                    put(out_rm, ((d * 3 + c) * n_blocks + b) * n_lm + a, total)
+
+
+@njit
+def _outer(
+    l: int,
+    n_lm: int,
+    n_rows: int,
+    left_rm: Array,
+    left_first: int,
+    right_rm: Array,
+    right_first: int,
+    n_blocks: int,
+    first_row: int,
+    add: bool,
+    w_rm: Array,
+) -> None:
+    """w[i, j] = (or +=) sum over the m of l of left[a, i] right[a, j].
+
+    ``w`` has a row for each i and block of j, from ``first_row`` on.
+    """
+    for i in range(0, n_rows, 4):  # lanes that stand for nothing are zero
+        left_row, k = left_first + i // N_LANES * n_lm, i % N_LANES
+        for b in range(n_blocks):
+            right_row = right_first + b * n_lm
+            r0 = first_row + i * n_blocks + b
+            r1, r2, r3 = r0 + n_blocks, r0 + 2 * n_blocks, r0 + 3 * n_blocks
+            t0, t1, t2, t3 = spread(0.0), spread(0.0), spread(0.0), spread(0.0)
+            if add:
+                t0, t1, t2, t3 = take(w_rm, r0), take(w_rm, r1), take(w_rm, r2), take(w_rm, r3)
+            for a in range(l * l, (l + 1) * (l + 1)):
+                right = take(right_rm, right_row + a)
+                t0 = t0 + repeat(left_rm, left_row + a, k) * right
+                t1 = t1 + repeat(left_rm, left_row + a, k + 1) * right
+                t2 = t2 + repeat(left_rm, left_row + a, k + 2) * right
+                t3 = t3 + repeat(left_rm, left_row + a, k + 3) * right
+            put(w_rm, r0, t0)
+            put(w_rm, r1, t1)
+            put(w_rm, r2, t2)
+            put(w_rm, r3, t3)
+
+
+@njit
+def _places(rows: int, columns: int, triangle: bool, prefactor_l: Array) -> tuple[Index, Array, Array]:
+    """Where the features of a block are among the products of all l, and their factors: own + other * factor of the block."""
+    n = prefactor_l.size * (rows * (rows + 1) // 2 if triangle else rows * columns)
+    place_f, own_f, other_f = np.empty(n, np.int64), np.zeros(n), np.zeros(n)
+    width = _blocks(columns) * N_LANES
+    f = 0
+    for l in range(prefactor_l.size):
+        for i in range(rows):
+            for j in range(i if triangle else 0, columns):
+                place_f[f] = (l * _blocks(rows) * N_LANES + i) * width + j
+                if triangle and i == j:
+                    own_f[f] = prefactor_l[l]
+                else:
+                    other_f[f] = prefactor_l[l]
+                f += 1
+    return place_f, own_f, other_f
+
+
+@njit
+def jacobian(
+    first: Index,
+    species_p: Index,
+    vector_pc: Array,
+    distance_p: Array,
+    reach: float,
+    segments: Array,
+    table: Array,
+    constants: Array,
+    density_s: Index,
+    weight_s: Array,
+    n_max: int,
+    mix_left_sndm: Array,
+    mix_right_sndm: Array,
+    left_edan: Array,
+    right_edan: Array,
+    block_k3: Index,
+    factor_k: Array,
+    prefactor_l: Array,
+    x_ef: Array,
+    norm_e: Array,
+    jacobian_pcf: Array,
+) -> None:
+    """d x_f / d D_p of the environment that pair p belongs to.
+
+    ``norm_e`` > 0: x is the power spectrum divided by that norm, dx = (dp - x (x . dp)) / norm; 0: x = 0, dx = 0;
+    negative: x is the power spectrum itself.  An empty mixing matrix means the coefficients themselves, of which only those
+    of the neighbour's density change.
+    """
+    l_max = table.shape[2] // n_max - 1
+    n_lm, n_left, n_right = (l_max + 1) * (l_max + 1), left_edan.shape[1], right_edan.shape[1]
+    rows, columns = left_edan.shape[3], right_edan.shape[3]
+    radial_blocks, row_blocks, column_blocks = _blocks(n_max), _blocks(rows), _blocks(columns)
+    left_mixed, right_mixed = mix_left_sndm.size > 0, mix_right_sndm.size > 0
+    q = np.empty((l_max + 2, l_max + 2))
+    c = np.empty(l_max + 1)
+    s = np.empty(l_max + 1)
+    y = np.empty(n_lm)
+    dy = np.empty((3, n_lm))
+    g = np.empty(table.shape[2])
+    dg = np.empty(table.shape[2])
+    unit = np.empty(3)
+    g_rm = np.zeros(((l_max + 1) * radial_blocks, N_LANES))
+    dg_rm = np.zeros(((l_max + 1) * radial_blocks, N_LANES))
+    dc = np.empty((3 * radial_blocks * n_lm, N_LANES))
+    left = np.zeros((n_left * row_blocks * n_lm, N_LANES))
+    right = np.zeros((n_right * column_blocks * n_lm, N_LANES))
+    d_left = np.empty((n_left * 3 * row_blocks * n_lm, N_LANES)) if left_mixed else dc
+    d_right = np.empty((n_right * 3 * column_blocks * n_lm, N_LANES)) if right_mixed else dc
+    mixing = np.zeros((n_max * max(n_left * row_blocks, n_right * column_blocks), N_LANES))
+    w_rows = row_blocks * N_LANES * column_blocks
+    w = np.empty(((l_max + 1) * w_rows, N_LANES))
+    w_q = w.reshape(w.size)
+    place_f, _, other_f = _places(rows, columns, False, prefactor_l)
+    triangle_place_f, triangle_own_f, triangle_other_f = _places(rows, columns, True, prefactor_l)
+    for e in range(first.size - 1):
+        _into_rows(left_edan, e, left)
+        _into_rows(right_edan, e, right)
+        for p in range(first[e], first[e + 1]):
+            r = distance_p[p]
+            jacobian_pcf[p] = 0.0
+            if r >= reach or norm_e[e] == 0.0:
+                continue
+            for k in range(3):
+                unit[k] = vector_pc[p, k] / r
+            harmonics_gradient(unit[0], unit[1], unit[2], l_max, constants, q, c, s, y, dy)
+            radial_functions_slopes(r, segments, table, g, dg)
+            for l in range(l_max + 1):
+                for n in range(n_max):
+                    g_rm[l * radial_blocks + n // N_LANES, n % N_LANES] = g[l * n_max + n]
+                    dg_rm[l * radial_blocks + n // N_LANES, n % N_LANES] = dg[l * n_max + n]
+            moved = density_s[species_p[p]]
+            _coefficient_slopes(l_max, unit, 1.0 / r, weight_s[species_p[p]], g_rm, dg_rm, y, dy, dc)
+            if left_mixed:
+                _mixed(n_lm, dc, mix_left_sndm, moved, mixing, d_left)
+            if right_mixed:
+                _mixed(n_lm, dc, mix_right_sndm, moved, mixing, d_right)
+            for k in range(3):
+                f = 0
+                for b in range(block_k3.shape[0]):
+                    d1, d2, triangle = block_k3[b, 0], block_k3[b, 1], block_k3[b, 2] == 1
+                    by_left, by_right = left_mixed or moved == d1, right_mixed or moved == d2
+                    n_features = triangle_place_f.size if triangle else place_f.size
+                    if not (by_left or by_right):
+                        f += n_features
+                        continue
+                    of_left = ((d1 * 3 if left_mixed else 0) + k) * row_blocks * n_lm
+                    of_right = ((d2 * 3 if right_mixed else 0) + k) * column_blocks * n_lm
+                    left_row, right_row = d1 * row_blocks * n_lm, d2 * column_blocks * n_lm
+                    for l in range(l_max + 1):
+                        row = l * w_rows
+                        if by_left:
+                            _outer(l, n_lm, rows, d_left, of_left, right, right_row, column_blocks, row, False, w)
+                        if by_right:
+                            _outer(l, n_lm, rows, left, left_row, d_right, of_right, column_blocks, row, by_left, w)
+                    factor = factor_k[b]
+                    if triangle:
+                        for i in range(n_features):
+                            scale = triangle_own_f[i] + factor * triangle_other_f[i]
+                            jacobian_pcf[p, k, f + i] = scale * w_q[triangle_place_f[i]]
+                    else:
+                        for i in range(n_features):
+                            jacobian_pcf[p, k, f + i] = factor * other_f[i] * w_q[place_f[i]]
+                    f += n_features
+                if norm_e[e] > 0.0:
+                    along = 0.0
+                    for f in range(x_ef.shape[1]):
+                        along += x_ef[e, f] * jacobian_pcf[p, k, f]
+                    for f in range(x_ef.shape[1]):
+                        jacobian_pcf[p, k, f] = (jacobian_pcf[p, k, f] - x_ef[e, f] * along) / norm_e[e]
