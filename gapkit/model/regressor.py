@@ -348,7 +348,6 @@ class GAPRegressor(FittedModel):
         return self
 
     def _training_set(self, frames: list[Atoms], y: Sequence[float] | None) -> TrainingSet:
-        """What is fitted of more structures."""
         labels = without_baseline(self.baseline_, frames, collect_labels(frames, y), show=bool(self.verbose))
         return TrainingSet(frames, labels).with_force_fraction(self.force_fraction, self.random_state)
 
@@ -363,8 +362,7 @@ class GAPRegressor(FittedModel):
             if not term.descriptor.one_per_atom
         }
         self.table_errors_ = check_tables(self.potential_, model.named, frames)
-        # those of earlier structures have not grown with the new ones
-        self.familiar_std_ = max(largest_familiar_std(self.potential_, frames), self.familiar_std_)
+        self.familiar_std_ = max(largest_familiar_std(self.potential_, frames), self.familiar_std_)  # old ones have not grown
         self.n_labels_ = {kind: sum(f.n_rows for name, f in self.factors_.items() if name.startswith(kind)) for kind in KINDS}
 
     def log_marginal_likelihood(self) -> float:
