@@ -61,6 +61,7 @@ def md(
         float | None,
         typer.Option(help="End the run where a force component has a larger standard deviation than this, eV/Å."),
     ] = None,
+    device: Annotated[str, typer.Option(help="Where forces are computed: cpu, cuda (an NVIDIA GPU) or auto.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Of the velocities and the thermostat.")] = 0,
     output: Annotated[Path, typer.Option("-o", "--output", help="Trajectory (.traj); the log is beside it (.csv).")] = Path(
         "md.traj"
@@ -76,7 +77,8 @@ def md(
     with_total = "energy" in wanted_deviations(uncertainty, STD_DEFAULT)
     fitted = load(model)
     atoms: Atoms = read(start, index=-1)
-    atoms.calc = GAPCalculator(fitted)
+    atoms.calc = GAPCalculator(fitted, device=device)
+    fitted.device = "cpu" if device == "cpu" else "auto"  # of error bars, as far as the GPU has them
     rng = np.random.default_rng(seed)
     if not atoms.has("momenta") or not np.any(atoms.get_momenta()):
         thermalize_momenta(atoms, temperature_K=temperature, rng=rng)

@@ -101,8 +101,8 @@ def save(model: GAPRegressor, path: str | Path, *, posterior: bool = True) -> No
 
 
 def _without_calculator(model: GAPRegressor) -> GAPRegressor:
-    """The parameters that a file can hold."""
-    explicit = model.explicit()
+    """The parameters that a file can hold: where a model is evaluated is no part of it, nor are calculators."""
+    explicit = model.explicit().set_params(device="cpu")
     return explicit.set_params(baseline=None) if isinstance(explicit.baseline, Baseline) else explicit
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._validation import describe
+from ..exceptions import NotOnGPUError
 from ..gp.sparse_term import SparseTerm
 from ..kernels import DotProduct
 
@@ -26,6 +29,16 @@ class PointSum(ABC):
     def value(self, x: Array) -> Array:
         """Values alone."""
         return self(x)[0]
+
+    def on_device(self, xp: Any) -> PointSum:
+        """The same function of CuPy's arrays, of those that are not made of them from the start.
+
+        Raises
+        ------
+        NotOnGPUError
+            If there is none.
+        """
+        raise NotOnGPUError(describe("tabulate", "False on a GPU for this term", True, "Or use device='cpu'."))
 
 
 class ExactSum(PointSum):

@@ -7,6 +7,7 @@ Forces are the exact gradient of the splined energy.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,26 @@ class _Line(PointSum):
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
         return self.spline(x[:, 0]), self.slope(x[:, 0])[:, None]
+
+    def on_device(self, xp: Any) -> PointSum:
+        """The same function of CuPy's arrays."""
+        return _LineOnDevice(self.spline, xp)
+
+
+class _LineOnDevice(PointSum):
+    """The pieces of a spline with equally spaced knots, found by division."""
+
+    def __init__(self, spline: CubicHermiteSpline, xp: Any) -> None:
+        self.low, self.n_pieces = float(spline.x[0]), len(spline.x) - 1
+        self.inverse = self.n_pieces / float(spline.x[-1] - spline.x[0])
+        self.knots, self.pieces = xp.asarray(spline.x), xp.asarray(np.ascontiguousarray(spline.c.T))
+
+    def __call__(self, x: Array) -> tuple[Array, Array]:
+        r = x[:, 0]
+        k = np.clip(np.floor((r - self.low) * self.inverse).astype(np.int64), 0, self.n_pieces - 1)
+        t, c = r - self.knots[k], self.pieces[k]
+        value = ((c[:, 0] * t + c[:, 1]) * t + c[:, 2]) * t + c[:, 3]
+        return value, ((3.0 * c[:, 0] * t + 2.0 * c[:, 1]) * t + c[:, 2])[:, None]
 
 
 class _Box(PointSum):
