@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,11 +21,15 @@ from ase.md.verlet import VelocityVerlet
 from .._validation import check_integer, check_real
 from ..calculator import GAPCalculator
 from ..model import load
+from ..model.familiar import extrapolated
 from ..model.prediction import STD_DEFAULT, wanted_deviations
 from ..model.progress import track
-from .console import console, guarded
+from ..validation import step_advice
+from .console import console, errors, guarded, warn_of_extrapolation
 
 __all__ = ["md"]
+
+_FEWEST = 10  # energies that show a drift
 
 
 class Ensemble(StrEnum):
@@ -68,14 +73,8 @@ def md(
 
     With error bars, ended where the model does not know the forces: `gapkit md silicon.gap start.xyz --stop-above 0.3`
     """
-    check_real("temperature", temperature, above=0.0, remedy="It is in K.")
-    check_integer("steps", steps, at_least=1)
-    check_integer("every", every, at_least=1)
-    check_real("timestep", timestep, above=0.0, at_most=20.0, remedy="It is in fs; 0.5 to 2 is usual.")
+    _check_parameters(temperature, steps, every, timestep, friction, stop_above)
     with_total = "energy" in wanted_deviations(uncertainty, STD_DEFAULT)
-    check_real("friction", friction, above=0.0, remedy="It is in 1/fs; 0.01 is usual.")
-    if stop_above is not None:
-        check_real("stop_above", stop_above, above=0.0, remedy="It is in eV/Å.")
     fitted = load(model)
     atoms: Atoms = read(start, index=-1)
     atoms.calc = GAPCalculator(fitted, device=device)
@@ -96,6 +95,10 @@ def md(
         columns += ["largest_force_std_eV_per_A"] * (stop_above is not None)
         log.writerow(columns)
         unknown = False  # whether the model does not know the forces any more
+        beyond: list[int] = []  # steps with atoms unlike all of the training set
+        farthest = 0.0
+
+        totals: list[float] = []
 
         def record() -> None:
             potential, kinetic = atoms.get_potential_energy(), atoms.get_kinetic_energy()
@@ -104,11 +107,17 @@ def md(
             if uncertainty:
                 (p,) = fitted.evaluate([atoms], forces=False, stress=False, uncertainty=uncertainty)
                 row += [p.energy_std] * with_total + [np.asarray(p.energies_std).max()]
+                if with_total:
+                    nonlocal farthest
+                    numbers, ratio = extrapolated(fitted, [p])
+                    beyond.extend(dynamics.nsteps for _ in numbers)
+                    farthest = max(farthest, ratio)
             if stop_above is not None:
                 (p,) = fitted.evaluate([atoms], stress=False, uncertainty="exact", std=("forces",))
                 row.append(np.asarray(p.forces_std).max())
                 nonlocal unknown
                 unknown = row[-1] > stop_above
+            totals.append(potential + kinetic)
             log.writerow([row[0], *(f"{value:.8g}" for value in row[1:])])
             file.flush()
             os.fsync(file.fileno())
@@ -127,4 +136,29 @@ def md(
     write(last, atoms, format="extxyz")
     if unknown:
         console.print(f"stopped at step {dynamics.nsteps}: a force component is less certain than {stop_above:g} eV/Å")
+    if beyond:
+        warn_of_extrapolation(f"{len(beyond)} of {len(totals)} frames (the first: step {beyond[0]}) have", farthest)
+    if ensemble is Ensemble.nve:
+        _warn_of_drift(totals, every, timestep)
     console.print(f"wrote {output}, {output.with_suffix('.csv')}, {last}")
+
+
+def _warn_of_drift(totals: Sequence[float], every: int, timestep: float) -> None:
+    """Say that a total energy that should be constant is not."""
+    if len(totals) < _FEWEST:
+        return
+    advice = step_advice(float(np.polyfit(np.arange(len(totals)), totals, 1)[0]) / every, timestep)
+    if advice:
+        errors.print(f"[bold yellow]warning:[/] energy-drift: {advice}", soft_wrap=True)
+
+
+def _check_parameters(
+    temperature: float, steps: int, every: int, timestep: float, friction: float, stop_above: float | None
+) -> None:
+    check_real("temperature", temperature, above=0.0, remedy="It is in K.")
+    check_integer("steps", steps, at_least=1)
+    check_integer("every", every, at_least=1)
+    check_real("timestep", timestep, above=0.0, at_most=20.0, remedy="It is in fs; 0.5 to 2 is usual.")
+    check_real("friction", friction, above=0.0, remedy="It is in 1/fs; 0.01 is usual.")
+    if stop_above is not None:
+        check_real("stop_above", stop_above, above=0.0, remedy="It is in eV/Å.")

@@ -23,6 +23,7 @@ from .automatic import decide_terms
 from .baseline import atomic_energies_above, decide_baseline, without_baseline
 from .calibration_methods import CalibrationMethods
 from .device import check_device
+from .familiar import largest_familiar_std
 from .fitted import FittedModel
 from .fitting import choose_terms, collect_labels, grow_terms
 from .folding import fold_rows, solve
@@ -121,6 +122,8 @@ class GAPRegressor(CalibrationMethods, FittedModel):
         What ``optimize`` found.
     calibration_ : Calibration or None
         What `calibrate` found; standard deviations are calibrated with it.
+    familiar_std_ : float
+        Largest standard deviation of a local energy in the training set, eV, not calibrated; 0 where it is not known.
 
     References
     ----------
@@ -250,6 +253,7 @@ class GAPRegressor(CalibrationMethods, FittedModel):
         self.factors_ = factors
         self.search_ = of_kernels + of_amplitudes if self.optimize else None
         self.calibration_: Calibration | None = None
+        self.familiar_std_ = 0.0
         self.training_: TrainingSet | None = training
         self.baseline_, self.baseline_probes_ = baseline, probes
         self.e0_source_ = {chemical_symbols[z]: source for z, source in sources.items()}
@@ -351,7 +355,6 @@ class GAPRegressor(CalibrationMethods, FittedModel):
         return self
 
     def _training_set(self, frames: list[Atoms], y: Sequence[float] | None) -> TrainingSet:
-        """What is fitted of more structures."""
         labels = without_baseline(self.baseline_, frames, collect_labels(frames, y), show=bool(self.verbose))
         return TrainingSet(frames, labels).with_force_fraction(self.force_fraction, self.random_state)
 
@@ -366,6 +369,7 @@ class GAPRegressor(CalibrationMethods, FittedModel):
             if not term.descriptor.one_per_atom
         }
         self.table_errors_ = check_tables(self.potential_, model.named, frames)
+        self.familiar_std_ = max(largest_familiar_std(self.potential_, frames), self.familiar_std_)  # old ones have not grown
         self.n_labels_ = {kind: sum(f.n_rows for name, f in self.factors_.items() if name.startswith(kind)) for kind in KINDS}
 
     def log_marginal_likelihood(self) -> float:
