@@ -87,7 +87,9 @@ class TermOnDevice:
                 energy, slope, kernel = of_group.with_kernel(features.values)
             else:
                 energy, slope = of_group(features.values)
-            energy, slope, of_weight = self.descriptor.multiplicity * energy, self.descriptor.multiplicity * slope, None
+            of_weight, n_times = None, self.descriptor.multiplicity
+            if n_times != 1.0:
+                energy, slope = n_times * energy, n_times * slope
             if features.weights is not None:
                 of_weight, energy = energy, energy * features.weights
                 slope = slope * features.weights[:, None]
@@ -149,6 +151,8 @@ def on_device(potential: Potential, names: Sequence[str] = (), *, skin: float = 
     """
     xp, terms = cupy(), []
     known = [set(potential.e0), *(set(term.descriptor.species_) for term in potential.terms)]
+    if isinstance(potential.core, Repulsion):
+        known.append(set(np.flatnonzero(potential.core.species_index >= 0).tolist()))
     species = sorted(set.intersection(*known))
     for t, (term, alphas) in enumerate(zip(potential.terms, potential.coefficients, strict=True)):
         name = repr(names[t]) if names else f"number {t}"
