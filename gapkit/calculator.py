@@ -94,6 +94,11 @@ class GAPCalculator(Calculator):  # type: ignore[misc]
         # with pairs of its own, as other calculators of the model have other structures
         self._there = None if there is None else there.twin(self.skin)
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the model is evaluated on the GPU."""
+        return self._there is not None
+
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
         """What has changed since the last evaluation, of what the model depends on.
 

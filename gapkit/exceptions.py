@@ -44,7 +44,7 @@ class JournalError(ValueError):
 
 
 class LeftPhysicsError(ValueError):
-    """A walker of active learning that came to where no atoms can be; the message says what happened."""
+    """Dynamics, or a walker of active learning, that came to where no atoms can be; the message says what happened."""
 
 
 class LockedError(OSError):

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..exceptions import LeftPhysicsError
 from .geometry import Geometry
 from .launch import launch
 from .memory import Memory
@@ -61,6 +62,8 @@ class Evaluation:
         eV.
     shortest : float
         Shortest distance of two atoms, Å; infinite where there is no pair.
+    largest_move : float
+        Largest displacement of an atom since the pairs were found, Å.
     """
 
     energy: float
@@ -70,6 +73,7 @@ class Evaluation:
     energy_std: float | None
     energies_std: Array | None
     shortest: float
+    largest_move: float
 
 
 class Engine:
@@ -109,7 +113,7 @@ class Engine:
         self.n_searches = 0
         self.geometry: Geometry | None = None
         self._e0, self._voigt = xp.asarray(np.array(e0, float)), xp.asarray(np.array(_VOIGT))
-        self._structure: tuple[NDArray[Any], ...] = ()
+        self._structure: Any = ()  # numbers, cell and periodic directions of the pairs
 
     def twin(self, skin: float) -> Engine:
         """Another engine with the same model, for another structure; arrays of the model are shared."""
@@ -161,10 +165,10 @@ class Engine:
         structure = np.asarray(numbers), np.asarray(cell, float), np.asarray(pbc, bool)
         if self.geometry is None or not all(map(np.array_equal, structure, self._structure)):
             self.find(*structure, on_device)
-        result, moved = self._fetched(on_device, energies, spread)
-        if not moved <= (0.5 * self.skin) ** 2:
+        result = self._evaluated(on_device, energies, spread)
+        if not result.largest_move <= 0.5 * self.skin:
             self.find(*structure, on_device)
-            result, _ = self._fetched(on_device, energies, spread)
+            result = self._evaluated(on_device, energies, spread)
         return result
 
     def find(self, numbers: NDArray[np.int64], cell: Array, pbc: NDArray[np.bool_], positions: Any) -> Geometry:
@@ -228,10 +232,47 @@ class Engine:
             tail[9] = total_std
         return packet, forces
 
-    def _fetched(self, positions: Any, energies: bool, spread: Any) -> tuple[Evaluation, float]:
-        collected = spread(len(positions)) if spread else None
-        packet, _ = self.step(positions, energies=energies, spread=collected)
-        n, host = len(positions), self.xp.asnumpy(packet)
+    def follow(self, positions: Any, *, shortest: float, energies: bool = False) -> tuple[Any, Any]:
+        """Evaluate on the device, finding pairs anew where an atom has moved too far: a step of dynamics that stays there.
+
+        The host waits once, for ten numbers.
+
+        Parameters
+        ----------
+        positions : CuPy array of shape (n_atoms, 3)
+            Å, of the structure that `find` was given.
+        shortest : float
+            Distance, Å, that no two atoms may be closer than.
+        energies : bool, default False
+            Whether local energies are wanted.
+
+        Returns
+        -------
+        packet, forces : CuPy arrays
+            As of `step`.
+
+        Raises
+        ------
+        LeftPhysicsError
+            If the positions are no numbers any more, or two atoms are too close.
+        """
+        packet, forces = self.step(positions, energies=energies)
+        tail = self.xp.asnumpy(packet[-_TAIL:])
+        if not np.isfinite(tail[8]):
+            raise LeftPhysicsError("Positions are no finite numbers any more")
+        if not tail[8] <= (0.5 * self.skin) ** 2:
+            numbers, cell, pbc = self._structure
+            self.find(numbers, cell, pbc, positions)
+            packet, forces = self.step(positions, energies=energies)
+            tail = self.xp.asnumpy(packet[-_TAIL:])
+        if tail[7] < shortest:
+            raise LeftPhysicsError(f"Two atoms are {tail[7]:.2g} Å apart")
+        return packet, forces
+
+    def fetched(self, packet: Any, *, energies: bool = False, with_std: bool = False) -> Evaluation:
+        """What `step` gave, in NumPy; ``with_std`` says whether it was told to collect standard deviations."""
+        assert self.geometry is not None  # noqa: S101 - `step` needs it too
+        n, host = self.geometry.n_atoms, self.xp.asnumpy(packet)
         tail = host[-_TAIL:]
         with_local_std = len(host) > (3 + energies) * n + _TAIL
         return Evaluation(
@@ -239,7 +280,12 @@ class Engine:
             forces=host[: 3 * n].reshape(n, 3),
             virial=tail[1:7],
             energies=host[3 * n : 4 * n] if energies else None,
-            energy_std=float(tail[9]) if spread else None,
+            energy_std=float(tail[9]) if with_std else None,
             energies_std=host[-_TAIL - n : -_TAIL] if with_local_std else None,
             shortest=float(tail[7]),
-        ), float(tail[8])
+            largest_move=float(tail[8]) ** 0.5,
+        )
+
+    def _evaluated(self, positions: Any, energies: bool, spread: Any) -> Evaluation:
+        packet, _ = self.step(positions, energies=energies, spread=spread(len(positions)) if spread else None)
+        return self.fetched(packet, energies=energies, with_std=spread is not None)

@@ -65,6 +65,7 @@ def _compiled(name: str) -> tuple[Any, Any]:
 
     # all is on one stream: numba-cuda need not wait for it at every launch
     config.CUDA_ARRAY_INTERFACE_SYNC = 0
+    config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small structures are allowed
     kernel = KERNELS[name]
     return kernel, cuda.jit(signature(kernel.arguments))(kernel.function)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +20,7 @@ from ase.md.verlet import VelocityVerlet
 
 from .._validation import check_integer, check_real
 from ..calculator import GAPCalculator
-from ..model import load
+from ..model import Baseline, load
 from ..model.familiar import extrapolated
 from ..model.prediction import STD_DEFAULT, wanted_deviations
 from ..model.progress import track
@@ -77,18 +77,16 @@ def md(
     with_total = "energy" in wanted_deviations(uncertainty, STD_DEFAULT)
     fitted = load(model)
     atoms: Atoms = read(start, index=-1)
-    atoms.calc = GAPCalculator(fitted, device=device)
+    calculator = GAPCalculator(fitted, device=device)
     fitted.device = "cpu" if device == "cpu" else "auto"  # of error bars, as far as the GPU has them
     rng = np.random.default_rng(seed)
     if not atoms.has("momenta") or not np.any(atoms.get_momenta()):
         thermalize_momenta(atoms, temperature_K=temperature, rng=rng)
         Stationary(atoms)
-    dynamics: Any = (
-        VelocityVerlet(atoms, timestep * units.fs)
-        if ensemble is Ensemble.nve
-        else Langevin(atoms, timestep * units.fs, temperature_K=temperature, friction=friction / units.fs, rng=rng, fixcm=False)
-    )
-    with Trajectory(output, "w", atoms) as trajectory, open(output.with_suffix(".csv"), "w", newline="") as file:
+    thermostat = {} if ensemble is Ensemble.nve else {"temperature_K": temperature, "friction": friction / units.fs}
+    source = _on_gpu if calculator.on_gpu and not atoms.constraints and not isinstance(fitted.baseline_, Baseline) else _by_ase
+    frames = source(atoms, calculator, timestep * units.fs, thermostat, rng, steps, every)
+    with Trajectory(output, "w") as trajectory, open(output.with_suffix(".csv"), "w", newline="") as file:
         log = csv.writer(file)
         columns = ["step", "time_ps", "potential_eV", "kinetic_eV", "total_eV", "temperature_K"]
         columns += ["energy_std_eV"] * with_total + ["largest_local_energy_std_eV"] * (uncertainty is not None)
@@ -100,17 +98,16 @@ def md(
 
         totals: list[float] = []
 
-        def record() -> None:
+        def record(step: int, atoms: Atoms) -> None:
             potential, kinetic = atoms.get_potential_energy(), atoms.get_kinetic_energy()
-            row = [dynamics.nsteps, dynamics.get_time() / (1000 * units.fs), potential, kinetic, potential + kinetic]
-            row.append(atoms.get_temperature())
+            row = [step, step * timestep / 1000, potential, kinetic, potential + kinetic, atoms.get_temperature()]
             if uncertainty:
                 (p,) = fitted.evaluate([atoms], forces=False, stress=False, uncertainty=uncertainty)
                 row += [p.energy_std] * with_total + [np.asarray(p.energies_std).max()]
                 if with_total:
                     nonlocal farthest
                     numbers, ratio = extrapolated(fitted, [p])
-                    beyond.extend(dynamics.nsteps for _ in numbers)
+                    beyond.extend(step for _ in numbers)
                     farthest = max(farthest, ratio)
             if stop_above is not None:
                 (p,) = fitted.evaluate([atoms], stress=False, uncertainty="exact", std=("forces",))
@@ -121,21 +118,17 @@ def md(
             log.writerow([row[0], *(f"{value:.8g}" for value in row[1:])])
             file.flush()
             os.fsync(file.fileno())
-            trajectory.write()
+            trajectory.write(atoms)
 
-        dynamics.attach(record, interval=every)
-        for _ in track(dynamics.irun(steps), "molecular dynamics", steps + 1, show=True):
-            if not np.isfinite(atoms.positions).all() or atoms.get_temperature() > 1e5:
-                raise ValueError(
-                    f"The run left physics at step {dynamics.nsteps} ({atoms.get_temperature():.3g} K). "
-                    "Use a shorter time step, or add training data like the last frames of the trajectory."
-                )
+        for done, atoms in track(frames, "molecular dynamics", -(-steps // every) + 1, show=True):
+            if done % every == 0:
+                record(done, atoms)
             if unknown:
                 break
     last = output.with_name(output.stem + "_last.xyz")
     write(last, atoms, format="extxyz")
     if unknown:
-        console.print(f"stopped at step {dynamics.nsteps}: a force component is less certain than {stop_above:g} eV/Å")
+        console.print(f"stopped at step {done}: a force component is less certain than {stop_above:g} eV/Å")
     if beyond:
         warn_of_extrapolation(f"{len(beyond)} of {len(totals)} frames (the first: step {beyond[0]}) have", farthest)
     if ensemble is Ensemble.nve:
@@ -162,3 +155,35 @@ def _check_parameters(
     check_real("friction", friction, above=0.0, remedy="It is in 1/fs; 0.01 is usual.")
     if stop_above is not None:
         check_real("stop_above", stop_above, above=0.0, remedy="It is in eV/Å.")
+
+
+def _by_ase(
+    atoms: Atoms, calculator: GAPCalculator, timestep: float, thermostat: dict[str, float], rng: Any, steps: int, every: int
+) -> Iterator[tuple[int, Atoms]]:
+    """Structures every so many steps and at the end, with the numbers of steps."""
+    atoms.calc = calculator
+    dynamics: Any = (
+        Langevin(atoms, timestep, rng=rng, fixcm=False, **thermostat) if thermostat else VelocityVerlet(atoms, timestep)
+    )
+    for _ in dynamics.irun(steps):
+        if dynamics.nsteps % every == 0 or dynamics.nsteps == steps:
+            yield dynamics.nsteps, atoms
+        if not np.isfinite(atoms.positions).all() or atoms.get_temperature() > 1e5:
+            raise ValueError(
+                f"The run left physics at step {dynamics.nsteps} ({atoms.get_temperature():.3g} K). "
+                "Use a shorter time step, or add training data like the last frames of the trajectory."
+            )
+
+
+def _on_gpu(
+    atoms: Atoms, calculator: GAPCalculator, timestep: float, thermostat: dict[str, float], rng: Any, steps: int, every: int
+) -> Iterator[tuple[int, Atoms]]:
+    """The same of a run that stays on the GPU."""
+    from ..dynamics import DeviceDynamics  # imports Numba
+
+    seed = int(rng.integers(2**63))
+    dynamics = DeviceDynamics(atoms, calculator.model, timestep, random_state=seed, skin=calculator.skin, **thermostat)
+    for snapshot in dynamics.irun(steps, every=every):
+        yield snapshot.step, snapshot.atoms
+    if steps % every:
+        yield steps, dynamics.snapshot().atoms

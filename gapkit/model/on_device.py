@@ -5,7 +5,7 @@ Kernels, sums over sparse points and standard deviations are those of the CPU, g
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
@@ -32,7 +32,7 @@ from .prediction import STD_DEFAULT, Prediction, wanted_deviations
 from .repulsion import Repulsion
 from .sums import ExactSum, PointSum, sums_of
 
-__all__ = ["ModelOnDevice", "check_uncertainty", "model_on_device", "on_device"]
+__all__ = ["ModelOnDevice", "check_uncertainty", "model_on_device", "on_device", "prediction_of"]
 
 _REMEDY = "Use device='cpu', or device='auto', which does."
 
@@ -87,7 +87,9 @@ class TermOnDevice:
                 energy, slope, kernel = of_group.with_kernel(features.values)
             else:
                 energy, slope = of_group(features.values)
-            energy, slope, of_weight = self.descriptor.multiplicity * energy, self.descriptor.multiplicity * slope, None
+            of_weight, n_times = None, self.descriptor.multiplicity
+            if n_times != 1.0:
+                energy, slope = n_times * energy, n_times * slope
             if features.weights is not None:
                 of_weight, energy = energy, energy * features.weights
                 slope = slope * features.weights[:, None]
@@ -149,6 +151,8 @@ def on_device(potential: Potential, names: Sequence[str] = (), *, skin: float = 
     """
     xp, terms = cupy(), []
     known = [set(potential.e0), *(set(term.descriptor.species_) for term in potential.terms)]
+    if isinstance(potential.core, Repulsion):
+        known.append(set(np.flatnonzero(potential.core.species_index >= 0).tolist()))
     species = sorted(set.intersection(*known))
     for t, (term, alphas) in enumerate(zip(potential.terms, potential.coefficients, strict=True)):
         name = repr(names[t]) if names else f"number {t}"
@@ -223,21 +227,32 @@ class ModelOnDevice:
         NotOnGPUError
             If the uncertainty has no GPU code.
         """
-        wanted, spread, potential, engine = wanted_deviations(uncertainty, std), None, self.potential, self.engine
-        if uncertainty is not None:
-            check_uncertainty(uncertainty, std)
-            spread = partial(SpreadOnDevice, self.with_posterior, wanted=wanted, memory=engine.memory)
+        potential, engine = self.potential, self.engine
+        spread = self.spread(uncertainty, std)
+        self.check(atoms, frame)
+        cell = complete_cell(atoms.cell.array)
+        result = engine.evaluate(atoms.numbers, atoms.positions, cell, atoms.pbc, energies=True, spread=spread)
+        if result.shortest < SHORTEST_DISTANCE:
+            NeighborList.from_atoms([atoms], potential.neighbor_range, first_frame=frame)  # raises, naming the atoms
+        return prediction_of(atoms, result)
+
+    def spread(self, uncertainty: str | None, std: Collection[str] = STD_DEFAULT) -> Callable[[int], SpreadOnDevice] | None:
+        """What makes a collector of standard deviations for a number of atoms; None if none are wanted; see `predict`."""
+        if uncertainty is None:
+            return None
+        check_uncertainty(uncertainty, std)
+        wanted = wanted_deviations(uncertainty, std)
+        return partial(SpreadOnDevice, self.with_posterior, wanted=wanted, memory=self.engine.memory)
+
+    def check(self, atoms: Atoms, frame: int = 0) -> None:
+        """Raise InvalidStructureError if a structure is invalid, or has a species that the model does not know."""
+        potential, engine = self.potential, self.engine
         check_structures([atoms], first_frame=frame)
         if not set(atoms.numbers.tolist()) <= set(engine.species):
             neighbors = NeighborList.from_atoms([atoms], potential.neighbor_range, first_frame=frame)
             for term in potential.terms:
                 term.descriptor.species_index(neighbors)  # raises, naming the species
             raise InvalidStructureError(f"A species has no atomic energy in frame {frame}; give it in e0.")
-        cell = complete_cell(atoms.cell.array)
-        result = engine.evaluate(atoms.numbers, atoms.positions, cell, atoms.pbc, energies=True, spread=spread)
-        if result.shortest < SHORTEST_DISTANCE:
-            NeighborList.from_atoms([atoms], potential.neighbor_range, first_frame=frame)  # raises, naming the atoms
-        return _prediction(atoms, result)
 
 
 def check_uncertainty(uncertainty: str | None, std: Collection[str]) -> None:
@@ -258,7 +273,8 @@ def model_on_device(potential: Potential, names: Sequence[str] = ()) -> ModelOnD
     return result
 
 
-def _prediction(atoms: Atoms, result: Evaluation) -> Prediction:
+def prediction_of(atoms: Atoms, result: Evaluation) -> Prediction:
+    """What the engine found of a structure, local energies among it."""
     has_stress = bool(atoms.pbc.any()) and atoms.cell.rank == 3
     assert result.energies is not None  # noqa: S101 - for the type checker
     return Prediction(

@@ -19,6 +19,8 @@ import scipy.linalg
 from tests.cuda.needs import gpucheck
 
 real = gpucheck()
+assert callable(real.random.default_rng)
+assert callable(real.random.Generator.standard_normal)  # imports more, which the stand-in would spoil
 
 counts = {"in": 0, "out": 0, "waits": 0}
 free_memory = 2**33
@@ -192,8 +194,19 @@ class _CuPy(types.ModuleType):
         return types.SimpleNamespace(free_bytes=lambda: 0)
 
 
+class _Generator:
+    """Of `cupy.random.default_rng`, with NumPy's numbers: as ASE draws them."""
+
+    def __init__(self, seed):
+        self.inside = np.random.default_rng(seed)
+
+    def standard_normal(self, size):
+        return wrapped(self.inside.standard_normal(size))
+
+
 def module():
     fake = _CuPy("cupy")
+    fake.random = types.SimpleNamespace(default_rng=_Generator)
     assert hasattr(real.cuda.runtime, "memGetInfo")
     assert callable(real.cuda.Stream.synchronize)
     fake.cuda = types.SimpleNamespace(

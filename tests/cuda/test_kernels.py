@@ -72,10 +72,11 @@ def test_launches_on_a_gpu_cover_all_items(monkeypatch):
     ]
 
 
-def test_numba_cuda_has_the_switch_that_is_set():
-    """It is read where it is set: else every launch would wait for the stream of every array."""
+def test_numba_cuda_has_the_switches_that_are_set():
+    """They are read where they are set: else every launch would wait for the stream of every array."""
     from numba.cuda import api
     from numba.cuda.core import config
 
     assert api.config is config
     assert hasattr(config, "CUDA_ARRAY_INTERFACE_SYNC")
+    assert hasattr(config, "CUDA_LOW_OCCUPANCY_WARNINGS")

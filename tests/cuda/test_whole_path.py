@@ -132,14 +132,21 @@ def test_the_command(gpu, model_file, tmp_path):
     write(tmp_path / "start.xyz", copper_gold(72, (True, True, True), 8))
     found = []
     for device in ("cpu", "cuda"):
-        options = ["--steps", "4", "--every", "4", "--uncertainty", "exact", "--device", device]
+        options = ["--steps", "5", "--every", "4", "--ensemble", "nve", "--uncertainty", "exact", "--device", device]
         where = ["md", str(model_file), str(tmp_path / "start.xyz"), "-o", str(tmp_path / f"{device}.traj")]
         with gpu.counted() as counts:
             result = CliRunner().invoke(app, where + options)
         assert result.exit_code == 0, result.output
         assert (counts["in"] > 0) == (device == "cuda")
-        found.append(read(tmp_path / f"{device}.traj").positions)
-    assert_allclose(*found, rtol=0, atol=1e-9)
+        frames, last = read(tmp_path / f"{device}.traj", ":"), read(tmp_path / f"{device}_last.xyz")
+        assert len(frames) == 2
+        log = np.loadtxt(tmp_path / f"{device}.csv", delimiter=",", skiprows=1)
+        found.append([frames[-1].positions, frames[-1].get_forces(), frames[-1].get_momenta(), last.positions, log])
+    for one, other in zip(*found, strict=True):
+        assert_allclose(one, other, rtol=1e-7, atol=1e-7)  # files have 8 digits
+    where[-1] = str(tmp_path / "nvt.traj")
+    result = CliRunner().invoke(app, [*where, "--steps", "2", "--every", "1", "--device", "cuda"])
+    assert result.exit_code == 0, result.output
 
 
 def test_calculators_of_one_model_keep_their_own_pairs(gpu, model, mixed):
