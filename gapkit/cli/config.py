@@ -6,11 +6,13 @@ A block is one term and merges the parameters of Term, descriptor and kernel:
     noise: {energy: 1e-3, forces: 0.05, stress: 1e-2, liquid: {forces: 0.2}}
     e0: auto
     baseline: {type: zbl}
+    card: {dft: {functional: PBE, code: VASP, cutoff: 520 eV}, citation: doi of the data}
 """
 
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,14 +29,14 @@ from ..kernels import KERNELS, Constant, Kernel, Product, Sum
 from ..model import SEARCHES, ZBL, Baseline, GAPRegressor, Glue, Term
 from ..model.baseline import wrap_calculator
 
-__all__ = ["config_of", "dump_config", "has_terms", "model_from_config", "override", "read_config"]
+__all__ = ["card_of", "config_of", "dump_config", "has_terms", "model_from_config", "override", "read_config"]
 
 Config = dict[str, Any]
 
 _KERNEL_OF_PARAMETER = {"zeta": "dot_product", "length_scale": "rbf"}  # without the key "kernel"
 _TERM_PARAMETERS = ("delta", "n_sparse", "selection", "scale")
 _FOREIGN_BASES: dict[str, type[QuipBasis | TurboBasis]] = {"quip": QuipBasis, "turbo": TurboBasis}
-_TOP = ("noise", "e0", "baseline", "approximation", "optimize", "force_fraction", "jitter", "random_state", "labels")
+_TOP = ("noise", "e0", "baseline", "approximation", "optimize", "force_fraction", "jitter", "random_state", "labels", "card")
 _LABEL_KINDS = ("energy", "forces", "stress")
 
 
@@ -167,6 +169,18 @@ def label_keys(config: Mapping[str, Any]) -> dict[str, str]:
     return {key: str(value) for key, value in block.items()}
 
 
+def card_of(config: Mapping[str, Any]) -> Config:
+    """What the maker says of the data, from the block ``card``: any keys, e.g. dft and citation; kept in the model file."""
+    block = config.get("card") or {}
+    if not isinstance(block, Mapping):
+        raise ConfigError(f"Block 'card' must hold keys such as {{dft: {{functional: PBE}}, citation: ...}}; got {block!r}.")
+    try:
+        json.dumps(block)
+    except TypeError as error:
+        raise ConfigError(f"Block 'card' must hold text, numbers, lists and blocks; {error}. Quote dates.") from None
+    return dict(block)
+
+
 def config_of(model: GAPRegressor, *, defaults: bool = True) -> Config:
     """The configuration that an estimator amounts to.
 
@@ -217,6 +231,9 @@ def config_of(model: GAPRegressor, *, defaults: bool = True) -> Config:
     if model.jitter:
         config["jitter"] = model.jitter
     config["random_state"] = model.random_state
+    given = getattr(model, "card_", {}).get("given")
+    if given:
+        config["card"] = given
     return config
 
 

@@ -21,7 +21,17 @@ from ..gp import Noise
 from ..kernels import DotProduct
 from ..model import GAPRegressor, Term
 from ..model.prediction import STD_CHOICES
-from ..report import ERROR_HEADER, Section, Table, drift_figure, eos_figure, error_rows, parity_figure, write_page
+from ..report import (
+    ERROR_HEADER,
+    Section,
+    Table,
+    drift_figure,
+    eos_figure,
+    error_bar_section,
+    error_rows,
+    parity_figure,
+    write_page,
+)
 from ..validation import (
     eos_parameters,
     equation_of_state,
@@ -32,7 +42,7 @@ from ..validation import (
 )
 from .config import config_of, dump_config
 from .console import console, guarded, print_ledger, print_table
-from .evaluate import error_bar_section, predicted_frames
+from .evaluate import predicted_frames
 
 __all__ = ["demo", "demo_model"]
 

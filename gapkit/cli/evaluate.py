@@ -13,7 +13,6 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from .. import __version__
 from .._validation import check_choice
 from ..checks.findings import numbered
 from ..datasets import read_frames
@@ -22,20 +21,21 @@ from ..model.familiar import extrapolated
 from ..model.prediction import STD_CHOICES, STD_DEFAULT, UNCERTAINTY_CHOICES
 from ..report import (
     ERROR_HEADER,
+    LEARNING_HEADER,
+    SPECIES_HEADER,
     UNCERTAINTY_HEADER,
-    Section,
-    Table,
-    calibration_figure,
     error_rows,
-    parity_figure,
+    learning_curve_section,
+    learning_rows,
+    species_rows,
     uncertainty_rows,
-    write_page,
+    write_model_report,
 )
-from ..validation import ErrorRow, UncertaintyRow, error_samples, error_table, residuals, uncertainty_table
+from ..validation import ErrorRow, UncertaintyRow, error_table, learning_curve, uncertainty_table
 from .config import config_of, dump_config
 from .console import console, errors, guarded, print_table, warn_of_extrapolation
 
-__all__ = ["error_bar_section", "evaluate", "predicted_frames"]
+__all__ = ["evaluate", "predicted_frames"]
 
 
 _MODERATE = 5000  # atoms whose force error bars a report computes unasked: a minute or so
@@ -46,10 +46,14 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="Model file.")],
     test: Annotated[Path, typer.Argument(help="Structures, with labels if errors are wanted.")],
     report: Annotated[
-        Path | None, typer.Option("--report", help="Write an HTML page with parity and calibration plots.")
+        Path | None, typer.Option("--report", help="Write an HTML page: verdict, plots, worst structures, model card.")
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the predictions as extended xyz.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the errors as JSON.")] = False,
+    train: Annotated[
+        Path | None,
+        typer.Option("--learning-curve", help="Training set: errors of fits to parts of it; takes a fit.", metavar="TRAIN"),
+    ] = None,
     std: Annotated[
         str | None,
         typer.Option(
@@ -70,6 +74,8 @@ def evaluate(
     """Errors of a model on labelled structures, per configuration type, and how good its error bars are.
 
     Example: `gapkit evaluate silicon.gap test.xyz --report report.html -o predicted.xyz`
+
+    Would more data help: `gapkit evaluate silicon.gap test.xyz --learning-curve train.xyz --report report.html`
     """
     fitted = load(model)
     frames, _ = read_frames(test)
@@ -81,11 +87,15 @@ def evaluate(
     species = error_table(frames, predictions, by="species")
     bars = uncertainty_table(frames, predictions, calibration=fitted.calibration_)
     beyond, ratio = extrapolated(fitted, predictions) if uncertainty != "prior" else ([], 0.0)
+    points = learning_curve(fitted, read_frames(train)[0], frames, random_state=fitted.random_state) if train else []
     if as_json:
         tables = {"errors": map(asdict, rows), "force_errors_by_species": map(asdict, species), "error_bars": map(asdict, bars)}
+        tables |= {"learning_curve": map(asdict, points)} if points else {}
         print(json.dumps({**{name: list(table) for name, table in tables.items()}, "extrapolation": beyond}, indent=1))
     else:
         _print_tables(rows, species, bars, f"{model} on {test}")
+        if points:
+            print_table(LEARNING_HEADER, learning_rows(points), title=f"learning curve: fits to parts of {train}")
     if beyond:
         warn_of_extrapolation(f"{len(beyond)} of {len(frames)} frames ({numbered(beyond)}) have", ratio)
     if output:
@@ -93,7 +103,9 @@ def evaluate(
         if not as_json:
             console.print(f"wrote {output}")
     if report:
-        _write_report(report, fitted, frames, predictions, bars, str(model), str(test))
+        more = [learning_curve_section(points)] if points else []
+        title, settings = f"{model.name} on {test.name}", dump_config(config_of(fitted))
+        write_model_report(report, fitted, frames, predictions, title=title, configuration=settings, bars=bars, more=more)
         if not as_json:
             console.print(f"wrote {report}")
 
@@ -128,18 +140,11 @@ def _print_tables(rows: Sequence[ErrorRow], species: Sequence[ErrorRow], bars: S
     if r2:
         console.print(f"R²  {r2}")
     if len(species) > 1 and every.forces_rmse is not None:
-        print_table(_SPECIES_HEADER, _species_cells(species))
+        print_table(SPECIES_HEADER, species_rows(species))
     if bars:
         columns = uncertainty_rows([row for row in bars if row.group == "all"])
         lines = [line for line in zip(UNCERTAINTY_HEADER, *columns, strict=True) if set(line[1:]) != {"-"}]
         print_table(lines[0], lines[2:], title="error bars (--report has them by configuration type)")
-
-
-_SPECIES_HEADER = ("forces on", *ERROR_HEADER[1:2], *ERROR_HEADER[4:6])
-
-
-def _species_cells(rows: Sequence[ErrorRow]) -> list[list[str]]:
-    return [cells[:2] + cells[4:6] for cells in error_rows(rows)]
 
 
 def predicted_frames(frames: list[Atoms], predictions: list[Prediction]) -> list[Atoms]:
@@ -164,62 +169,3 @@ def predicted_frames(frames: list[Atoms], predictions: list[Prediction]) -> list
             copy.arrays["gapkit_local_energy_std"] = p.energies_std
         result.append(copy)
     return result
-
-
-_ERROR_BARS = (
-    "Are the standard deviations right? {} Left: fraction of the errors within central intervals, against the fraction that a "
-    "Gaussian promises. Middle: errors against standard deviations; dots should lie on the line of 1 std. Right: their ratio. "
-    "In brackets: what a perfectly calibrated model with these standard deviations would show, for the area what it reaches by "
-    "chance in 5 % of the cases. Mean z² is 1 where the bars are right, and 4 where they are half as long as they should be."
-)
-
-
-def error_bar_section(
-    model: GAPRegressor, frames: list[Atoms], predictions: list[Prediction], bars: Sequence[UncertaintyRow]
-) -> Section:
-    """Whether the error bars of a model are right: pictures and numbers."""
-    figure = calibration_figure(error_samples(frames, predictions))
-    text = _ERROR_BARS.format(_calibration_state(model))
-    return Section("Error bars", text, figure=figure, table=Table(UNCERTAINTY_HEADER, uncertainty_rows(bars)))
-
-
-def _calibration_state(model: GAPRegressor) -> str:
-    calibration = model.calibration_
-    if calibration is None:
-        return "The model is not calibrated: these are raw standard deviations of the posterior, which tend to be too small."
-    return f"The model is calibrated: {calibration}."
-
-
-def _write_report(
-    path: Path,
-    model: GAPRegressor,
-    frames: list[Atoms],
-    predictions: list[Prediction],
-    bars: Sequence[UncertaintyRow],
-    name: str,
-    source: str,
-) -> None:
-    rows = error_table(frames, predictions)
-    every = rows[-1]
-    headline = [
-        (f"{value:.3g} {unit}", what)
-        for value, unit, what in (
-            (every.energy_rmse, "meV/atom", "energy RMSE"),
-            (every.forces_rmse, "eV/Å", "force RMSE"),
-            (every.stress_rmse, "GPa", "stress RMSE"),
-        )
-        if value is not None
-    ]
-    r = residuals(frames, predictions)
-    sections = [Section("Errors by configuration type", table=Table(ERROR_HEADER, error_rows(rows)))]
-    if len(r.energy) or len(r.forces):
-        bar = "calibrated standard deviation" if model.calibration_ else "standard deviation"
-        text = f"Bars on energy errors are one {bar} of the posterior: what the training data leave open."
-        sections.append(Section("Predicted against DFT", text, figure=parity_figure({"test": r})))
-    species = error_table(frames, predictions, by="species")
-    if len(species) > 1 and every.forces_rmse is not None:
-        sections.append(Section("Force errors by species", table=Table(_SPECIES_HEADER, _species_cells(species))))
-    if bars:
-        sections.append(error_bar_section(model, frames, predictions, bars))
-    sections.append(Section("Configuration", pre=dump_config(config_of(model))))
-    write_page(path, f"{name} on {source}", headline, sections, f"gapkit {__version__}; {len(frames)} structures.")

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from ase import Atoms
 
 from ..checks import check_weights
 from ..model import GAPRegressor
-from ..report import ERROR_HEADER, error_rows
-from ..validation import error_table
-from .config import config_of, dump_config
+from ..report import (
+    ERROR_HEADER,
+    EXTRAPOLATION_HEADER,
+    error_rows,
+    extrapolation_rows,
+    extrapolation_section,
+    write_model_report,
+)
+from ..validation import GroupTest, error_table, extrapolation
+from .config import card_of, config_of, dump_config, override, read_config
 from .console import console, errors, guarded, print_ledger, print_table
 from .training import ConfigFile, EnergyKey, ForcesKey, Settings, StressKey, read_gap_fit_training, read_training
 
@@ -32,6 +41,17 @@ def fit(
     energy_key: EnergyKey = None,
     forces_key: ForcesKey = None,
     stress_key: StressKey = None,
+    leave_out: Annotated[
+        str | None,
+        typer.Option(
+            help="Test extrapolation by more fits: each, one without each configuration type; or the types, separated by "
+            "commas, that one fit goes without.",
+            metavar="TYPES",
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write an HTML page: errors on the training set, sparse points, model card.")
+    ] = None,
     gap_fit: Annotated[
         str | None,
         typer.Option("--gap-fit", help="Options of QUIP's gap_fit, in place of others; TRAIN replaces at_file."),
@@ -43,6 +63,8 @@ def fit(
     """Fit a potential to DFT data, with settings from the data where no configuration is given.
 
     Example: `gapkit fit train.xyz --set soap.r_cut=5.5 --optimize -o silicon.gap`
+
+    Trained cold, tested hot: `gapkit fit train.xyz --leave-out md_1000K,md_2000K --report fit.html`
 
     Example: `gapkit fit --gap-fit "at_file=train.xyz gap={soap ...} default_sigma={0.001 0.05 0.05 0}" -o silicon.gap`
     """
@@ -61,10 +83,12 @@ def fit(
     console.print("\n[bold]configuration[/]" + ("" if config or gap_fit else " (from the data)"))
     console.print(dump_config(config_of(model)), markup=False, soft_wrap=True)
     console.print()
+    card = card_of(override(read_config(config) if config else {}, settings or []))
     if not output.parent.is_dir():
         raise FileNotFoundError(f"The folder of the output must exist; there is no {output.parent}.")
     start = time.perf_counter()
     model.fit(frames)
+    model.card_["given"] = card
     seconds = time.perf_counter() - start
     if calibrate:
         _calibrate(model)
@@ -83,9 +107,29 @@ def fit(
         console.print(f"pairs     {name}: sparse points leave at most {left:.1e} eV an environment open")
     for name, error in model.table_errors_.items():
         console.print(f"table     {name}: off by at most {error:.1e} eV an environment of the training set")
-    print_table(ERROR_HEADER, error_rows(error_table(frames, model.evaluate(frames))), title="errors on the training set")
-    console.print(f"wrote     {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    tests = _left_out(model, frames, leave_out) if leave_out else []
+    _report(model, frames, output, report, tests)
     console.print(f"next      gapkit evaluate {output} TEST.xyz --report report.html")
+
+
+def _left_out(model: GAPRegressor, frames: list[Atoms], leave_out: str) -> list[GroupTest]:
+    """Errors and error bars of fits without some configuration types."""
+    names = None if leave_out == "each" else [[name.strip() for name in leave_out.split(",")]]
+    tests = extrapolation(model, frames, names)
+    print_table(EXTRAPOLATION_HEADER, extrapolation_rows(tests), title="extrapolation: fits without some configuration types")
+    return tests
+
+
+def _report(model: GAPRegressor, frames: list[Atoms], output: Path, report: Path | None, tests: Sequence[GroupTest]) -> None:
+    """Errors on the training set, and a page of them if asked for."""
+    predictions = model.evaluate(frames, uncertainty="exact" if report else None)
+    print_table(ERROR_HEADER, error_rows(error_table(frames, predictions)), title="errors on the training set")
+    console.print(f"wrote     {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    if report:
+        title, as_yaml = f"{output.name} on its training set", dump_config(config_of(model))
+        more = [extrapolation_section(tests)] if tests else []
+        write_model_report(report, model, frames, predictions, title=title, configuration=as_yaml, seen=True, more=more)
+        console.print(f"wrote     {report}")
 
 
 def _calibrate(model: GAPRegressor) -> None:

@@ -13,7 +13,17 @@ from ase.io import read
 from .. import __version__
 from .._validation import check_integer
 from ..model import load
-from ..report import Section, Table, bands_figure, drift_figure, drift_of, eos_curve_figure, structure_figure, write_page
+from ..report import (
+    Section,
+    Table,
+    bands_figure,
+    drift_figure,
+    drift_of,
+    eos_curve_figure,
+    expansion_figure,
+    structure_figure,
+    write_page,
+)
 from ..validation import (
     PROPERTIES,
     Ensemble,
@@ -37,7 +47,7 @@ def props(
         str, typer.Option(help="Which: some of " + ", ".join(PROPERTIES) + ", separated by commas.", metavar="NAMES")
     ] = ",".join(PROPERTIES),
     samples: Annotated[int, typer.Option(help="Potentials drawn from the posterior for the error bars.")] = 20,
-    temperature: Annotated[float, typer.Option(help="Of the dynamics, K.")] = 300.0,
+    temperature: Annotated[float, typer.Option(help="Of dynamics and thermal expansion, K.")] = 300.0,
     steps: Annotated[int, typer.Option(help="Of the dynamics.")] = 1000,
     timestep: Annotated[float, typer.Option(help="Of the dynamics, fs.")] = 1.0,
     reference: Annotated[
@@ -110,7 +120,7 @@ def _name(found: PropertySet) -> str:
 def _explanation(ensemble: Ensemble) -> str:
     if not ensemble.members:
         return "no error bars: the model has no posterior"
-    text = f"std: spread of {len(ensemble.members)} potentials drawn from the posterior (at most 8 in dynamics)"
+    text = f"std: spread of {len(ensemble.members)} potentials drawn from the posterior (at most 8 in dynamics and expansion)"
     if ensemble.factors:
         factors = ", ".join(f"{kind} ×{factor:.2g}" for kind, factor in ensemble.factors.items())
         return f"{text}, times the factors of the calibration ({factors})"
@@ -168,6 +178,9 @@ def _write_report(
             "Finite displacements of 0.01 Å in a cell with edges of at least 10 Å; imaginary frequencies are shown as negative."
         )
         sections.append(Section("Phonons", text, figure=bands_figure(p, found.path, values)))
+    if "expansion" in p:
+        text = "Quasi-harmonic: free energies of phonons at seven volumes. Of a cubic crystal it is three times the linear one."
+        sections.append(Section("Thermal expansion", text, figure=expansion_figure(p)))
     if "rdf" in p:
         text = f"Short dynamics at {float(p['temperature']):.0f} K; dotted: end of the first shell."
         sections.append(Section("Structure in motion", text, figure=structure_figure(p)))

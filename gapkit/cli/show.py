@@ -37,6 +37,7 @@ def show(
         "table_errors": fitted.table_errors_,
         "uncertainty": fitted.potential_.posterior is not None,
         "calibration": None if fitted.calibration_ is None else fitted.calibration_.to_plain(),
+        "card": fitted.card_,
         "config": config_of(fitted),
     }
     if as_json:
@@ -47,6 +48,14 @@ def show(
     console.print("e0           " + ", ".join(f"{s} {e:.6g} eV ({fitted.e0_source_[s]})" for s, e in fitted.e0_.items()))
     labels = ", ".join(f"{n} {kind} components" for kind, n in fitted.n_labels_.items())
     console.print("trained on   " + (labels or "(not in the file)"))
+    for data in fitted.card_.get("data", []):
+        kinds = ", ".join(f"{n} {kind or '(none)'}" for kind, n in data["config_types"].items())
+        console.print(
+            f"data         {data['frames']} structures ({kinds}), sha256 {data['sha256']}", markup=False, soft_wrap=True
+        )
+    if "software" in fitted.card_:
+        versions = ", ".join(f"{name} {version}" for name, version in fitted.card_["software"].items())
+        console.print(f"fitted with  {versions}", markup=False)
     for name, groups in card["sparse_points"].items():  # type: ignore[attr-defined]
         console.print(f"sparse       {name}: " + ", ".join(f"{n} {group}" for group, n in groups.items()))
     for name, left in fitted.unexplained_.items():

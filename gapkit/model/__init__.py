@@ -2,6 +2,7 @@
 
 from .automatic import RECIPES, automatic_noise, automatic_terms
 from .baseline import Baseline
+from .card import data_card, software_card
 from .estimate import FitEstimate, estimate_fit
 from .fitting import collect_labels
 from .gap_fit import GapFitJob, from_gap_fit
@@ -29,8 +30,10 @@ __all__ = [
     "automatic_noise",
     "automatic_terms",
     "collect_labels",
+    "data_card",
     "estimate_fit",
     "from_gap_fit",
     "load",
     "save",
+    "software_card",
 ]

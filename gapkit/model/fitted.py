@@ -51,6 +51,7 @@ class FittedModel(RegressorMixin, UncertaintyMethods, TermParameters):  # type: 
     terms_: list[tuple[str, Term]]
     device: str
     verbose: int
+    card_: dict[str, Any]
 
     @property
     def e0_(self) -> dict[str, float]:

@@ -80,6 +80,7 @@ def save(model: GAPRegressor, path: str | Path, *, posterior: bool = True) -> No
         "unexplained": model.unexplained_,
         "familiar_std": model.familiar_std_,
         "calibration": None if model.calibration_ is None else model.calibration_.to_plain(),
+        "card": model.card_,
         "versions": {"numpy": np.__version__, "scipy": scipy.__version__},
     }
     if isinstance(model.baseline_, Baseline):
@@ -188,6 +189,7 @@ def load(path: str | Path, baseline: Any = None, *, use_central_weight: bool = F
         model.terms_, model.noise_ = model.named_terms(), model.noise or Noise()
         model.e0_source_ = dict(document["e0_source"])
         model.n_labels_ = dict(document["n_labels"])
+        model.card_ = dict(document.get("card", {}))
         model.unexplained_ = dict(document.get("unexplained", {}))
         model.familiar_std_ = float(document.get("familiar_std", 0.0))
         model.table_errors_ = dict(document.get("table_errors", {}))

@@ -143,6 +143,7 @@ def from_quip(quip: QuipModel, path: Path, baseline: Any = None, *, use_central_
     model.e0_source_ = dict.fromkeys(by_symbol, "QUIP's file")
     model.n_labels_, model.unexplained_, model.table_errors_ = {}, {}, {}
     model.familiar_std_ = 0.0
+    model.card_ = {}
     return model
 
 

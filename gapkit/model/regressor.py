@@ -22,6 +22,7 @@ from .atomic_energies import AtomicEnergies, fit_atomic_energies
 from .automatic import decide_terms
 from .baseline import atomic_energies_above, decide_baseline, without_baseline
 from .calibration_methods import CalibrationMethods
+from .card import data_card, software_card
 from .device import check_device
 from .familiar import largest_familiar_std
 from .fitted import FittedModel
@@ -114,6 +115,9 @@ class GAPRegressor(CalibrationMethods, FittedModel):
         Numbers of energies, force components and stress components used.
     species_ : list of str
         Chemical symbols of the training set.
+    card_ : dict
+        Model card: ``data`` (of each `fit` and `partial_fit`: counts, units, sha256), ``software`` (versions, commit) and
+        ``given``, what the maker says of the data (DFT settings, citation); {} for files that have none.
     factors_ : dict of str to RowFactor
         Triangular factors of the training rows.
     training_ : TrainingSet or None
@@ -235,7 +239,8 @@ class GAPRegressor(CalibrationMethods, FittedModel):
         check_device(self.device)
         show = bool(self.verbose)
         baseline = decide_baseline(self.baseline, self.terms is None, frames)
-        labels = without_baseline(baseline, frames, collect_labels(frames, y), show=show)
+        given = collect_labels(frames, y)
+        labels = without_baseline(baseline, frames, given, show=show)
         probes = choose_probes(baseline, frames)
         named_terms, noise = decide_terms(self.terms, self.noise, frames, labels)
         noise.check_parameters()
@@ -257,6 +262,7 @@ class GAPRegressor(CalibrationMethods, FittedModel):
         self.training_: TrainingSet | None = training
         self.baseline_, self.baseline_probes_ = baseline, probes
         self.e0_source_ = {chemical_symbols[z]: source for z, source in sources.items()}
+        self.card_: dict[str, Any] = {"data": [data_card(frames, given)], "software": software_card(), "given": {}}
         self._finish(model, e0, frames)
         return self
 
@@ -304,7 +310,7 @@ class GAPRegressor(CalibrationMethods, FittedModel):
         if add_sparse and self.training_ is None:
             raise ValueError("add_sparse needs the structures of earlier fits, which a model file does not hold. Fit anew.")
         frames = check_structures(X, name="X")
-        new = self._training_set(frames, y)
+        new = self.training_set(frames, y)
         e0 = self.potential_.e0
         model = SparseModel(self.terms_, self.potential_.terms, self.noise_)
         everything = None if self.training_ is None else self.training_ + new
@@ -327,6 +333,7 @@ class GAPRegressor(CalibrationMethods, FittedModel):
             )
             self.calibration_ = None
         self.factors_, self.training_ = factors, everything
+        self.card_ = {**self.card_, "data": [*self.card_.get("data", []), data_card(frames, collect_labels(frames, y))]}
         self._finish(model, e0, frames)
         return self
 
@@ -351,10 +358,23 @@ class GAPRegressor(CalibrationMethods, FittedModel):
             If they have other numbers of labels than the training set had.
         """
         frames = check_structures(X, name="X")
-        self.training_ = self._training_set(frames, y).with_counts(self.n_labels_)
+        self.training_ = self.training_set(frames, y).with_counts(self.n_labels_)
         return self
 
-    def _training_set(self, frames: list[Atoms], y: Sequence[float] | None) -> TrainingSet:
+    def training_set(self, frames: list[Atoms], y: Sequence[float] | None = None) -> TrainingSet:
+        """What a fitted model would be fitted to of more structures: labels without the baseline, forces by ``force_fraction``.
+
+        Parameters
+        ----------
+        frames : list of ase.Atoms
+            Structures with labels.
+        y : sequence of float, optional
+            Total energies (eV) that replace those of the structures.
+
+        Returns
+        -------
+        TrainingSet
+        """
         labels = without_baseline(self.baseline_, frames, collect_labels(frames, y), show=bool(self.verbose))
         return TrainingSet(frames, labels).with_force_fraction(self.force_fraction, self.random_state)
 

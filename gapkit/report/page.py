@@ -83,6 +83,8 @@ class Section:
         Table.
     pre : str
         Text in a fixed-width font.
+    markup : str
+        HTML, as it is: made by gapkit, never from a file.
     """
 
     title: str
@@ -90,6 +92,7 @@ class Section:
     figure: Figure | None = None
     table: Table | None = None
     pre: str = ""
+    markup: str = ""
     image: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
@@ -160,7 +163,13 @@ def _with_reference(value: float | None, perfect: float | None) -> str:
 
 
 def write_page(
-    path: str | Path, title: str, headline: Sequence[tuple[str, str]], sections: Sequence[Section], footer: str
+    path: str | Path,
+    title: str,
+    headline: Sequence[tuple[str, ...]],
+    sections: Sequence[Section],
+    footer: str,
+    *,
+    verdict: tuple[str, str, str] | None = None,
 ) -> None:
     """Write the page, whole or not at all.
 
@@ -170,15 +179,17 @@ def write_page(
         HTML file.
     title : str
         Heading of the page.
-    headline : sequence of (value, meaning)
-        The few numbers to see first.
+    headline : sequence of (value, meaning) or (value, meaning, mark)
+        The few numbers to see first; a mark of "good", "fair" or "poor" colours one.
     sections : sequence of Section
         The rest.
     footer : str
         Versions and sources.
+    verdict : (mark, title, text), optional
+        What stands above the numbers.
     """
     source = (resources.files(__package__) / "page.html").read_text(encoding="utf-8")
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(source)
-    text = template.render(title=title, headline=headline, sections=sections, footer=footer)
+    text = template.render(title=title, headline=headline, sections=sections, footer=footer, verdict=verdict)
     with replacing(path) as file:
         file.write(text.encode())

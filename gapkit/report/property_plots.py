@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..validation import BandPath, Contestant, Drift, Measured
 from .plots import INK, MODEL, REFERENCE
 
-__all__ = ["bands_figure", "contest_figure", "drift_of", "eos_curve_figure", "structure_figure"]
+__all__ = ["bands_figure", "contest_figure", "drift_of", "eos_curve_figure", "expansion_figure", "structure_figure"]
 
 Array = NDArray[np.float64]
 
@@ -86,6 +86,27 @@ def bands_figure(properties: Mapping[str, Measured], path: BandPath, reference: 
     if dos.std is not None:
         right.fill_betweenx(grid, dos.value - 2 * dos.std, dos.value + 2 * dos.std, color=MODEL, alpha=0.25, lw=0)
     right.set(xlabel="states/THz", title="density of states", xlim=(0.0, None))
+    return figure
+
+
+def expansion_figure(properties: Mapping[str, Measured]) -> Figure:
+    """Thermal expansion against temperature with a band of two deviations.
+
+    Parameters
+    ----------
+    properties : mapping of str to Measured
+        With ``expansion``, ``expansion_temperature``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    _curve(axes, properties["expansion_temperature"].value, properties["expansion"], 1.0, 0.0, "model")
+    axes.axhline(0.0, color=INK, lw=0.5)
+    axes.set(xlabel="temperature (K)", ylabel="(1/V) dV/dT (1e-6/K)", title="thermal expansion", xlim=(0.0, None))
+    axes.legend(frameon=False)
     return figure
 
 

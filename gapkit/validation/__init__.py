@@ -6,11 +6,15 @@ from .crystal import Crystal, NotConvergedError, elastic_properties, eos_propert
 from .defects import make_slab, surface_properties, vacancy_properties
 from .dynamics import Drift, nve_drift, run_nve, step_advice
 from .ensemble import Ensemble, Measured, propagate
+from .expansion import expansion_properties
+from .extrapolation import GroupTest, extrapolation
+from .learning_curve import LearningPoint, gain_of_doubling, learning_curve
 from .metrics import ErrorRow, Residuals, error_table, force_rmse, residuals
 from .motion import angles, diffusion, first_shell, motion_properties, radial_distribution
 from .phonons import BandPath, phonon_properties
 from .properties import EOSCurve, eos_parameters, equation_of_state
 from .suite import PROPERTIES, PropertyRow, PropertySet, measure_properties, property_rows, read_reference, unit_of
+from .targets import Judgement, Verdict, judge
 from .uncertainty_rows import UncertaintyRow, error_samples, uncertainty_table
 
 __all__ = [
@@ -23,6 +27,9 @@ __all__ = [
     "Ensemble",
     "ErrorBarComparison",
     "ErrorRow",
+    "GroupTest",
+    "Judgement",
+    "LearningPoint",
     "Measured",
     "NotConvergedError",
     "PropertyRow",
@@ -30,6 +37,7 @@ __all__ = [
     "Residuals",
     "Speed",
     "UncertaintyRow",
+    "Verdict",
     "angles",
     "as_rows",
     "compare",
@@ -41,9 +49,14 @@ __all__ = [
     "equation_of_state",
     "error_samples",
     "error_table",
+    "expansion_properties",
+    "extrapolation",
     "find_crystal",
     "first_shell",
     "force_rmse",
+    "gain_of_doubling",
+    "judge",
+    "learning_curve",
     "make_slab",
     "measure_properties",
     "motion_properties",

@@ -14,14 +14,15 @@ from ..datasets.generate.base import supercell
 from .crystal import Crystal, extra_packages
 from .ensemble import Ensemble, Measured, propagate
 
-__all__ = ["BandPath", "phonon_properties"]
+__all__ = ["MESH", "STABLE", "BandPath", "phonon_properties", "phonopy_of", "repeats_of"]
 
 Array = NDArray[np.float64]
 
 _DISPLACEMENT = 0.01  # Å, phonopy's own
 _LEAST_EDGE = 10.0  # Å of the supercell
 _N_POINTS = 121  # along the whole path
-_MESH = 60.0  # Å: phonopy's measure of how fine the mesh of the density of states is
+MESH = 60.0  # Å: phonopy's measure of how fine the mesh of the density of states is
+STABLE = -0.05  # THz; frequencies below are imaginary, not rounded
 _SMEARING = 0.1  # THz
 _STEP = 0.05  # THz, of the density of states
 _HIGHEST = 1.1  # of the largest frequency: end of the density of states
@@ -93,15 +94,13 @@ def phonon_properties(
         import phonopy  # noqa: F401 - found missing before the long work, not after
     assert relaxed[0] is not None  # noqa: S101 - for the type checker
     path = BandPath.of(relaxed[0])
-    repeats = np.rint(
-        supercell(crystal.conventional(relaxed[0]), _LEAST_EDGE).cell.array @ np.linalg.inv(relaxed[0].cell.array)
-    ).astype(int)
+    repeats = repeats_of(crystal, relaxed[0])
     grid: list[Array] = []  # of the density of states; set by the model, used by all
 
     def measure(calculator: Any, atoms: Atoms) -> dict[str, Any]:
-        phonon = _phonopy_of(atoms, repeats, calculator)
+        phonon = phonopy_of(atoms, repeats, calculator)
         bands = phonon.run_qpoints(path.points).frequencies
-        mesh = phonon.run_mesh(_MESH)
+        mesh = phonon.run_mesh(MESH)
         if not grid:
             grid.append(np.arange(min(0.0, float(bands.min())), _HIGHEST * float(bands.max()), _STEP))
         density = _density(mesh.frequencies, mesh.weights, grid[0])
@@ -117,7 +116,13 @@ def phonon_properties(
     return path, {**result, "dos_frequency": Measured(grid[0])}
 
 
-def _phonopy_of(atoms: Atoms, repeats: NDArray[np.int64], calculator: Any) -> Any:
+def repeats_of(crystal: Crystal, primitive: Atoms) -> NDArray[np.int64]:
+    """Vectors of the supercell of displacements in units of those of the primitive cell."""
+    large = supercell(crystal.conventional(primitive), _LEAST_EDGE)
+    return np.asarray(np.rint(large.cell.array @ np.linalg.inv(primitive.cell.array)), np.int64)
+
+
+def phonopy_of(atoms: Atoms, repeats: NDArray[np.int64], calculator: Any) -> Any:
     """Phonopy object with force constants."""
     with extra_packages():
         import phonopy

@@ -17,27 +17,28 @@ from .crystal import Crystal, elastic_properties, eos_properties, find_crystal, 
 from .defects import surface_properties, vacancy_properties
 from .dynamics import step_advice
 from .ensemble import Ensemble, Measured
+from .expansion import expansion_properties
 from .motion import motion_properties
-from .phonons import BandPath, phonon_properties
+from .phonons import STABLE, BandPath, phonon_properties
 
 __all__ = ["PROPERTIES", "PropertyRow", "PropertySet", "measure_properties", "property_rows", "read_reference", "unit_of"]
 
-PROPERTIES = ("eos", "elastic", "phonons", "vacancy", "surfaces", "dynamics")
+PROPERTIES = ("eos", "elastic", "phonons", "expansion", "vacancy", "surfaces", "dynamics")
 """What can be measured."""
 
-_FEW = 8  # samples that run dynamics: a hundred times as long as anything else
+_FEW = 8  # samples that run what takes long: dynamics, and phonons at seven volumes
 _LEAST_EDGE = 10.0  # Å of the cell of dynamics
-_STABLE = -0.05  # THz; frequencies below are imaginary, not rounded
 _SAME = 1e-3  # THz: modes that are one by symmetry
 
 _UNITS = {
     **dict.fromkeys(("a", "b", "c", "first_peak", "first_shell", "rdf_r"), "Å"),
     **dict.fromkeys(("alpha", "beta", "gamma", "adf_angle"), "°"),
-    **dict.fromkeys(("volume", "eos_volume"), "Å³/atom"),
+    **dict.fromkeys(("volume", "eos_volume", "thermal_volume"), "Å³/atom"),
     **dict.fromkeys(("bulk_modulus", "bulk_modulus_hill", "shear_modulus_hill", "stability"), "GPa"),
     **dict.fromkeys(("eos_energy", "fluctuation", "total_energy"), "eV/atom"),
-    **dict.fromkeys(("temperature", "temperatures"), "K"),
+    **dict.fromkeys(("temperature", "temperatures", "expansion_temperature"), "K"),
     **dict.fromkeys(("bands", "dos_frequency"), "THz"),
+    **dict.fromkeys(("thermal_expansion", "expansion"), "1e-6/K"),
     "dos": "1/THz",
     "vacancy_energy": "eV",
     "drift": "eV/atom/ps",
@@ -125,10 +126,10 @@ def measure_properties(
         The potential, with samples of its posterior for error bars.
     atoms : ase.Atoms
         A crystal (periodic, with symmetry) has all properties, vacancy and surfaces if it is an element; others have dynamics.
-    only : collection of {"eos", "elastic", "phonons", "vacancy", "surfaces", "dynamics"}, default all
+    only : collection of {"eos", "elastic", "phonons", "expansion", "vacancy", "surfaces", "dynamics"}, default all
         What to measure.
     temperature, steps, timestep
-        Of the dynamics, as for `motion_properties`; at most eight samples run it.
+        Of the dynamics, as for `motion_properties`, and of thermal expansion; at most eight samples run either.
     random_state : int, optional
         Seed of the dynamics.
     show : bool, default False
@@ -154,7 +155,7 @@ def measure_properties(
     starts: list[Atoms | None] = [atoms] * (1 + len(ensemble.members))
     if crystal is not None:
         starts = relaxed_crystals(crystal.primitive, ensemble, show=show)
-        _measure_crystal(result, crystal, starts, ensemble, only, show)
+        _measure_crystal(result, crystal, starts, ensemble, only, temperature, show)
         starts = [x and supercell(crystal.conventional(x), _LEAST_EDGE) for x in starts]
     elif set(only) - {"dynamics"}:
         result.remarks.append("The structure is no crystal (periodic in three directions, with symmetry): dynamics only.")
@@ -182,6 +183,7 @@ def _measure_crystal(
     starts: list[Atoms | None],
     ensemble: Ensemble,
     only: Collection[str],
+    temperature: float,
     show: bool,
 ) -> None:
     """Fill in what only a crystal has; what fails is remarked, the rest goes on."""
@@ -190,14 +192,19 @@ def _measure_crystal(
     def phonons() -> dict[str, Measured]:
         path, found = phonon_properties(crystal, starts, ensemble, show=show)
         object.__setattr__(result, "path", path)
-        if found["phonon_lowest"].value < _STABLE:
+        if found["phonon_lowest"].value < STABLE:
             result.remarks.append(f"Phonons are unstable: the lowest is {found['phonon_lowest'].value:.2f} THz (imaginary).")
         return found
+
+    def expansion() -> dict[str, Measured]:
+        few = Ensemble(ensemble.mean, ensemble.members[:_FEW], ensemble.factors)
+        return expansion_properties(crystal, starts[: 1 + _FEW], few, temperature=temperature, show=show)
 
     tasks: dict[str, Callable[[], dict[str, Measured]]] = {
         "eos": lambda: eos_properties(crystal, starts, ensemble, show=show),
         "elastic": lambda: elastic_properties(crystal, starts, ensemble, show=show),
         "phonons": phonons,
+        "expansion": expansion,
         "vacancy": lambda: vacancy_properties(crystal, starts, ensemble, show=show),
         "surfaces": lambda: surface_properties(crystal, starts, ensemble, show=show),
     }

@@ -123,10 +123,44 @@ def test_evaluate(folder, tmp_path):
     assert "energy RMSE" in page
     assert "<h2>Error bars</h2>" in page
     assert "The model is calibrated: isotonic from leave-one-out errors" in page
-    assert page.count("data:image/png;base64") == 2
+    assert page.count("data:image/png;base64") == 5  # by type, by species, parity, error bars, map
     for name in ("gapkit_forces_std", "gapkit_local_energy_std"):
         assert (frames[0].arrays[name] > 0).all()
     assert frames[0].info["gapkit_stress_std"].shape == (6,)
+
+
+def test_fit_with_a_card_and_a_report(folder, tmp_path):
+    config = tmp_path / "gap.yaml"
+    config.write_text("soap: {r_cut: 4.0, n_max: 3, l_max: 2, n_sparse: 20}\ncard: {dft: {code: EMT}, citation: 10.1/x}\n")
+    run("fit", folder / "train.xyz", "-c", config, "-o", tmp_path / "m.gap", "--report", tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    for text in ("These are the structures of the fit", "training structures", "code EMT", "10.1/x", "sha256"):
+        assert text in page
+    output = run("show", tmp_path / "m.gap").output
+    assert "card: {dft: {code: EMT}, citation: 10.1/x}" in output
+    assert "10 structures (5 slab, 5 bulk), sha256 " in output
+    assert json.loads(run("show", tmp_path / "m.gap", "--json").stdout)["card"]["given"]["dft"] == {"code": "EMT"}
+    config.write_text("soap: {}\ncard: {date: 2026-01-01}\n")
+    assert "Quote dates" in run("fit", folder / "train.xyz", "-c", config, "-o", tmp_path / "m.gap", code=1).output
+
+
+def test_fit_without_each_type(folder, tmp_path):
+    page = tmp_path / "r.html"
+    command = ("fit", folder / "train.xyz", *SMALL, "-o", tmp_path / "m.gap", "--no-calibrate", "--leave-out")
+    output = run(*command, "each", "--report", page).output
+    assert "extrapolation: fits without some configuration types" in output
+    assert "<h2>Extrapolation</h2>" in page.read_text()
+    assert "of groups among ['slab', 'bulk']; got 'liquid'" in run(*command, "liquid", code=1).output
+
+
+def test_learning_curve(folder, tmp_path):
+    model, train = folder / "model.gap", folder / "train.xyz"
+    output = run("evaluate", model, train, "--std", "none", "--learning-curve", train, "--report", tmp_path / "r.html").output
+    assert "learning curve: fits to parts of" in output
+    assert "<h2>Learning curve</h2>" in (tmp_path / "r.html").read_text()
+    found = json.loads(run("evaluate", model, train, "--std", "none", "--learning-curve", train, "--json").stdout)
+    assert [point["n_frames"] for point in found["learning_curve"]] == [1, 2, 4, 7, 10]
+    assert found["learning_curve"][-1]["errors"]["forces_rmse"] == pytest.approx(found["errors"][-1]["forces_rmse"], rel=1e-8)
 
 
 def test_evaluate_json(folder):

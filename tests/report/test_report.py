@@ -1,24 +1,33 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from html.parser import HTMLParser
 
 import numpy as np
+import pytest
+from ase import Atoms
 from matplotlib.figure import Figure
 
+from gapkit import RBF, SOAP, DotProduct, GAPRegressor, Term, TwoBody
 from gapkit.gp.calibration import ErrorSample
 from gapkit.report import (
     ERROR_HEADER,
     UNCERTAINTY_HEADER,
     Section,
     Table,
+    View,
     calibration_figure,
     drift_figure,
     eos_figure,
     error_rows,
+    group_figure,
+    map_figure,
     parity_figure,
     uncertainty_rows,
+    viewer,
+    write_model_report,
     write_page,
 )
 from gapkit.report.plots import to_data_uri
@@ -114,7 +123,7 @@ class Checker(HTMLParser):
         self.open, self.images, self.sources = [], 0, []
 
     def handle_starttag(self, tag, attrs):
-        if tag not in ("meta", "img", "br"):
+        if tag not in ("meta", "img", "br"):  # void elements
             self.open.append(tag)
         if tag == "img":
             self.images += 1
@@ -146,3 +155,73 @@ def test_page_is_well_formed_and_needs_no_network(tmp_path):
     assert "a&lt;b" in text
     assert re.search(r"<td>1.23</td>\s*<td>2.00</td>\s*<td>-</td>", text.replace("</td><td>", "</td>\n<td>"))
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_page_has_a_verdict_and_marks(tmp_path):
+    path = tmp_path / "page.html"
+    write_page(path, "T", [("1", "a", "good"), ("2", "b")], [], "f", verdict=("poor", "No <good>", "why"))
+    text = path.read_text()
+    assert '<div class="verdict poor"><b>No &lt;good&gt;</b><p>why</p></div>' in text
+    assert '<div class="good"><b>1</b>' in text
+    assert "<div><b>2</b>" in text
+
+
+def test_viewer_draws_what_is_there():
+    """A square of H2 with the cell around it: bonds within 1.2 times the radii, edges, colours from 0 to the largest error."""
+    atoms = Atoms("HHOH", [[0, 0, 0], [0.74, 0, 0], [0, 3, 0], [2, 3, 0]], cell=[4, 4, 4], pbc=True)
+    text = viewer([View(atoms, np.array([0.0, 1.0, 2.0, 4.0]), "a </script> & b")], "eV/Å")
+    assert "a &lt;/script&gt; &amp; b" in text
+    assert "4 eV/Å" in text
+    assert "http" not in text
+    data = json.loads(re.search(r'id="frames">(.*?)</script>', text).group(1))[0]
+    assert data["bonds"] == [[0, 1]]
+    assert len(data["edges"]) == 12
+    assert data["positions"][1][0] - data["positions"][0][0] == pytest.approx(0.74)
+    assert len(set(data["errors"])) == 4
+    assert len(set(data["colors"])) == 2
+    many = Atoms("H2000", np.arange(6000).reshape(-1, 3))
+    text = viewer([View(many, np.eye(1, 2000)[0], "")], "eV/Å")
+    assert len(json.loads(re.search(r'id="frames">(.*?)</script>', text).group(1))[0]["positions"]) == 1000
+
+
+def test_group_picture_and_map(alloy):
+    rows = [ErrorRow("a", 1, None, None, None, 0.01, None), ErrorRow("b", 1, None, None, None, 0.02, None)]
+    axes = group_figure(rows).axes
+    assert [bar.get_width() for bar in axes[0].patches] == pytest.approx([10.0, 20.0])  # meV/Å
+    assert group_figure([ErrorRow("a", 1, None, None, None, None, None)]) is None
+    model = GAPRegressor([Term(SOAP(3.5, 3, 2), DotProduct(2), n_sparse=20)], random_state=0).fit(alloy)
+    predictions = model.evaluate(alloy, uncertainty="exact")
+    figure = map_figure(model, alloy, predictions)
+    titles = [a.get_title() for a in figure.axes if a.get_title()]
+    assert titles == ["by species", "Cu", "Au"]
+    of_cu = figure.axes[1].collections  # circles, then dots coloured by what was predicted
+    assert len(of_cu[0].get_offsets()) == len(model.potential_.terms[0].points[0])
+    std = np.concatenate([p.energies_std[atoms.symbols == "Cu"] for atoms, p in zip(alloy, predictions, strict=True)])
+    np.testing.assert_allclose(of_cu[1].get_array(), np.sort(1e3 * std), rtol=1e-12)
+    pair = GAPRegressor([Term(TwoBody(4.0), RBF(1.0), n_sparse=10)], random_state=0).fit(alloy)
+    assert map_figure(pair, alloy, pair.evaluate(alloy)) is None
+
+
+def test_report_of_a_model_stands_alone(alloy, tmp_path):
+    model = GAPRegressor([Term(SOAP(3.5, 3, 2), DotProduct(2), n_sparse=20)], random_state=3).fit(alloy)
+    model.card_["given"] = {"dft": {"code": "EMT", "functional": "none"}, "citation": "nobody <2026>"}
+    path = tmp_path / "model.html"
+    predictions = model.evaluate(alloy, uncertainty="exact")
+    write_model_report(path, model, alloy, predictions, title="m", configuration="soap: {}")
+    text = path.read_text()
+    checker = Checker()
+    checker.feed(text)
+    assert checker.open == []
+    assert all(source.startswith("data:image/png;base64,") for source in checker.sources)
+    assert not re.search(r"https?://", text)
+    worst = max(
+        range(len(alloy)), key=lambda k: np.sqrt(np.mean((predictions[k].forces - alloy[k].get_forces()) ** 2))
+    )  # the first of those that are drawn
+    assert re.search(r"<figcaption>frame (\d+)", text).group(1) == str(worst)
+    for part in (
+        "verdict", "Targets", "Errors by configuration type", "Force errors by species", "Predicted against DFT",
+        "Where the model knows", "Worst structures", "code EMT, functional none", "nobody &lt;2026&gt;",
+        model.card_["data"][0]["sha256"], "<td class=\"word\">3</td>", "soap: {}",
+    ):  # fmt: skip
+        assert part in text, part
+    assert len(text) < 2e6
