@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from numba import cuda, types
 
-from . import bodies, neighbor_bodies
+from . import bodies, neighbor_bodies, triplet_bodies
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 
@@ -147,6 +147,28 @@ def _gather_force(n, first, reverse, gradient, atom, force):
         bodies.gather_force(t, first, reverse, gradient, atom, force)
 
 
+def _triplet(n, pair_a, pair_b, vector, distance, cutoff, value, weight):
+    t = cuda.grid(1)
+    if t < n:
+        triplet_bodies.triplet(t, pair_a, pair_b, vector, distance, cutoff, value, weight)
+
+
+def _triplet_gradient(
+    n, pair, first, entry, pair_a, pair_b, vector, distance, cutoff, cutoff_slope, value, weight, dE_dx, dE_dw, gradient
+):
+    t = cuda.grid(1)
+    if t < n:
+        triplet_bodies.triplet_gradient(
+            t, pair, first, entry, pair_a, pair_b, vector, distance, cutoff, cutoff_slope, value, weight, dE_dx, dE_dw, gradient
+        )
+
+
+def _tricubic(n, coefficient, low, inverse, at, value, slope):
+    t = cuda.grid(1)
+    if t < n:
+        triplet_bodies.tricubic(t, coefficient, low, inverse, at, value, slope)
+
+
 def _bin_of(n, position, inverse, periodic, low, scale, count, species, bins, wraps, key):
     t = cuda.grid(1)
     if t < n:
@@ -219,6 +241,11 @@ KERNELS = {
     "add_row_sum": Kernel(_add_row_sum, bodies.add_row_sum, "i i1 f1 f1", 128, 40),
     "add_rows": Kernel(_add_rows, bodies.add_rows, "i i i1 f1 f2 f2", 128, 48, True),
     "gather_force": Kernel(_gather_force, bodies.gather_force, "i i1 i1 f2 i1 f2", 128, 40),
+    "triplet": Kernel(_triplet, triplet_bodies.triplet, "i i1 i1 f2 f1 f1 f2 f1", 128, 48),
+    "triplet_gradient": Kernel(
+        _triplet_gradient, triplet_bodies.triplet_gradient, "i i1 i1 i1 i1 i1 f2 f1 f1 f1 f2 f1 f2 f1 f2", 128, 80
+    ),
+    "tricubic": Kernel(_tricubic, triplet_bodies.tricubic, "i f3 f1 f1 f2 f1 f2", 128, 128),
     "bin_of": Kernel(_bin_of, neighbor_bodies.bin_of, "i f2 f2 i1 f1 f1 i1 i1 i2 i2 i1", 128, 64),
     "row": Kernel(_row, neighbor_bodies.row, "i i f f2 f2 i1 i1 i1 i i2 i2 i1 i1 i1 i1 i1 i2", 128, 128),
     "reverse": Kernel(_reverse, neighbor_bodies.reverse, "i i1 i1 i1 i2 i1", 128, 40),
