@@ -20,7 +20,8 @@ from .._cuda.geometry import Geometry
 from .._cuda.launch import launch
 from .._cuda.memory import Memory
 from .._validation import describe
-from ..descriptors import SOAP, Descriptor, ThreeBody, TwoBody
+from ..descriptors import ACSF, SOAP, Descriptor, ThreeBody, TwoBody
+from ..descriptors.acsf_on_device import AcsfOnDevice
 from ..descriptors.on_device import DeviceDescriptor, PairsOnDevice
 from ..descriptors.soap_on_device import SoapOnDevice
 from ..descriptors.triplets_on_device import TripletsOnDevice
@@ -52,6 +53,8 @@ def descriptor_on_device(descriptor: Descriptor, species: Sequence[int], name: s
         plain = tuple(descriptor.exponents) == (1,) and descriptor.tail_exponent == 0
         if plain:
             return PairsOnDevice(descriptor, species)
+    if isinstance(descriptor, ACSF):
+        return AcsfOnDevice(descriptor, species)
     if isinstance(descriptor, ThreeBody):
         return TripletsOnDevice(descriptor, species)
     raise NotOnGPUError(describe("device", f"'cpu' with the term {name}", "cuda", f"{descriptor!r} has no GPU code. {_REMEDY}"))

@@ -11,7 +11,7 @@ from shutil import which
 
 import pytest
 
-from gapkit import RBF, SOAP, ZBL, DotProduct, GAPRegressor, Noise, Term, ThreeBody, TwoBody, load
+from gapkit import ACSF, RBF, SOAP, ZBL, DotProduct, GAPRegressor, Noise, Term, ThreeBody, TwoBody, load
 from tests.conftest import copper_gold
 
 if os.environ.get("CI") == "true":
@@ -34,8 +34,12 @@ def model_file(alloy, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def other_file(alloy, tmp_path_factory):
-    """What `model_file` has not: triplets from a table."""
-    terms = [Term(ThreeBody(3.0, tabulate=True), RBF(1.5), n_sparse=4, scale="std")]
+    """What `model_file` has not: symmetry functions, and triplets from a table."""
+    acsf = ACSF(4.0, g2_params=[[1.0, 2.0]], g4_params=[[0.01, 4, 1.0]], g5_params=[[0.02, 2, -1.0]])
+    terms = [
+        Term(acsf, DotProduct(2), n_sparse=6, scale="range"),
+        Term(ThreeBody(3.0, tabulate=True), RBF(1.5), n_sparse=4, scale="std"),
+    ]
     path = tmp_path_factory.mktemp("model") / "other.gap"
     GAPRegressor(terms, random_state=0).fit(alloy).save(path)
     return path

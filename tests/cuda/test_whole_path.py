@@ -10,7 +10,7 @@ from ase import Atoms, units
 from ase.md.verlet import VelocityVerlet
 from numpy.testing import assert_allclose
 
-from gapkit import ACSF, RBF, SOAP, DotProduct, GAPCalculator, GAPRegressor, Term, ThreeBody, TwoBody
+from gapkit import RBF, SOAP, DotProduct, GAPCalculator, GAPRegressor, Term, ThreeBody, TwoBody
 from gapkit._cuda.memory import Memory
 from gapkit.exceptions import DeviceMemoryError, GPUNotAvailable, InvalidStructureError, NotOnGPUError
 from gapkit.model.device import _say_once
@@ -197,9 +197,6 @@ def test_what_has_no_gpu_code_is_named(gpu, alloy, model, mixed):
     tail = fitted(alloy, ("ions", Term(TwoBody(3.5, tail_exponent=1), RBF(1.0), n_sparse={"Cu-Cu": 5, "Cu-Au": 6, "Au-Au": 5})))
     with pytest.raises(NotOnGPUError, match=r"`device` must be 'cpu' with the term 'ions'; got 'cuda'\. TwoBody"):
         tail.set_params(device="cuda").predict([mixed])
-    acsf = ACSF(4.0, g2_params=[[1.0, 2.0]])
-    with pytest.raises(NotOnGPUError, match="'acsf'"):
-        GAPCalculator(fitted(alloy, Term(acsf, DotProduct(2), n_sparse=4)), device="cuda")
     model.device = "cuda"
     for uncertainty, std in (("fast", ("energy",)), ("prior", ("energies",)), ("exact", ("forces",))):
         with pytest.raises(NotOnGPUError, match="exact standard deviations of energy and energies"):
