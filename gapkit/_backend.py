@@ -225,8 +225,12 @@ def row_ops() -> ModuleType:
     return rows
 
 
-def table_ops() -> ModuleType:
-    """Loops over splines of three variables."""
+def table_ops(like: Any = None) -> ModuleType:
+    """Loops over splines of three variables; those on the GPU for CuPy's arrays."""
+    if like is not None and is_on_gpu(like):
+        from ._cuda import kernel_loops
+
+        return kernel_loops
     _announce_compilation()
     from ._cpu import tables
 

@@ -1,4 +1,4 @@
-"""Loops over kernels of environments with sparse points: those of `gapkit._cpu.kernels`, of CuPy's arrays."""
+"""Loops over sums over sparse points: those of `gapkit._cpu.kernels` and `gapkit._cpu.tables`, of CuPy's arrays."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from .launch import launch
 
-__all__ = ["powers"]
+__all__ = ["powers", "tricubic"]
 
 _LANES = 32  # of a row: neighbouring threads read neighbouring numbers
 
@@ -18,3 +18,8 @@ def powers(zeta: int, alpha_m: Any, xs_em: Any, value_e: Any) -> None:
     part = np.empty_like(xs_em, shape=(len(xs_em), _LANES))
     launch("powers", _LANES, zeta, alpha_m, xs_em, part, environments=len(xs_em))
     value_e[:] = part.sum(axis=1)
+
+
+def tricubic(coefficient_ijk: Any, low_x: Any, inverse_x: Any, at_ex: Any, value_e: Any, slope_ex: Any) -> None:
+    """Value and gradient of a spline of three variables."""
+    launch("tricubic", len(at_ex), coefficient_ijk, low_x, inverse_x, at_ex, value_e, slope_ex)

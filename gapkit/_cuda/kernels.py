@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from numba import cuda, types
 
-from . import bodies, neighbor_bodies
+from . import acsf_bodies, bodies, neighbor_bodies, triplet_bodies
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 
@@ -147,6 +147,149 @@ def _gather_force(n, first, reverse, gradient, atom, force):
         bodies.gather_force(t, first, reverse, gradient, atom, force)
 
 
+def _triplet(n, pair_a, pair_b, vector, distance, cutoff, value, weight):
+    t = cuda.grid(1)
+    if t < n:
+        triplet_bodies.triplet(t, pair_a, pair_b, vector, distance, cutoff, value, weight)
+
+
+def _triplet_gradient(
+    n, pair, first, entry, pair_a, pair_b, vector, distance, cutoff, cutoff_slope, value, weight, dE_dx, dE_dw, gradient
+):
+    t = cuda.grid(1)
+    if t < n:
+        triplet_bodies.triplet_gradient(
+            t, pair, first, entry, pair_a, pair_b, vector, distance, cutoff, cutoff_slope, value, weight, dE_dx, dE_dw, gradient
+        )
+
+
+def _tricubic(n, coefficient, low, inverse, at, value, slope):
+    t = cuda.grid(1)
+    if t < n:
+        triplet_bodies.tricubic(t, coefficient, low, inverse, at, value, slope)
+
+
+def _symmetry_basis(
+    n, first_pair, distance_p, reach, pair_segments, pair_table, triplet_segments, triplet_table, g_qg, dg_qg, g_qt, dg_qt
+):
+    t = cuda.grid(1)
+    if t < n:
+        acsf_bodies.symmetry_basis(
+            t,
+            first_pair,
+            distance_p,
+            reach,
+            pair_segments,
+            pair_table,
+            triplet_segments,
+            triplet_table,
+            g_qg,
+            dg_qg,
+            g_qt,
+            dg_qt,
+        )
+
+
+def _symmetry_function(
+    n,
+    first_atom,
+    first_pair,
+    first,
+    species_i,
+    neighbour_p,
+    vector_pc,
+    distance_p,
+    reach,
+    place_f3,
+    n_narrow,
+    eta_h,
+    zeta_h,
+    sign_h,
+    triplet_segments,
+    triplet_table,
+    g_qg,
+    g_qt,
+    value_ef,
+):
+    k = cuda.threadIdx.x
+    while k < n:
+        acsf_bodies.symmetry_function(
+            cuda.blockIdx.x,
+            k,
+            first_atom,
+            first_pair,
+            first,
+            species_i,
+            neighbour_p,
+            vector_pc,
+            distance_p,
+            reach,
+            place_f3,
+            n_narrow,
+            eta_h,
+            zeta_h,
+            sign_h,
+            triplet_segments,
+            triplet_table,
+            g_qg,
+            g_qt,
+            value_ef,
+        )
+        k += cuda.blockDim.x
+
+
+def _symmetry_gradient(
+    n,
+    first_atom,
+    first_pair,
+    first,
+    centre_p,
+    neighbour_p,
+    species_i,
+    vector_pc,
+    distance_p,
+    reach,
+    start_ss,
+    n_narrow,
+    eta_h,
+    zeta_h,
+    sign_h,
+    triplet_segments,
+    triplet_table,
+    dg_qg,
+    g_qt,
+    dg_qt,
+    weight_ef,
+    gradient_pc,
+):
+    t = cuda.grid(1)
+    if t < n:
+        acsf_bodies.symmetry_gradient(
+            t,
+            first_atom,
+            first_pair,
+            first,
+            centre_p,
+            neighbour_p,
+            species_i,
+            vector_pc,
+            distance_p,
+            reach,
+            start_ss,
+            n_narrow,
+            eta_h,
+            zeta_h,
+            sign_h,
+            triplet_segments,
+            triplet_table,
+            dg_qg,
+            g_qt,
+            dg_qt,
+            weight_ef,
+            gradient_pc,
+        )
+
+
 def _bin_of(n, position, inverse, periodic, low, scale, count, species, bins, wraps, key):
     t = cuda.grid(1)
     if t < n:
@@ -219,6 +362,27 @@ KERNELS = {
     "add_row_sum": Kernel(_add_row_sum, bodies.add_row_sum, "i i1 f1 f1", 128, 40),
     "add_rows": Kernel(_add_rows, bodies.add_rows, "i i i1 f1 f2 f2", 128, 48, True),
     "gather_force": Kernel(_gather_force, bodies.gather_force, "i i1 i1 f2 i1 f2", 128, 40),
+    "triplet": Kernel(_triplet, triplet_bodies.triplet, "i i1 i1 f2 f1 f1 f2 f1", 128, 48),
+    "triplet_gradient": Kernel(
+        _triplet_gradient, triplet_bodies.triplet_gradient, "i i1 i1 i1 i1 i1 f2 f1 f1 f1 f2 f1 f2 f1 f2", 128, 80
+    ),
+    "tricubic": Kernel(_tricubic, triplet_bodies.tricubic, "i f3 f1 f1 f2 f1 f2", 128, 128),
+    "symmetry_basis": Kernel(_symmetry_basis, acsf_bodies.symmetry_basis, "i i f1 f f2 f3 f2 f3 f2 f2 f2 f2", 128, 96),
+    "symmetry_function": Kernel(
+        _symmetry_function,
+        acsf_bodies.symmetry_function,
+        "i i i i1 i1 i1 f2 f1 f i2 i i1 i1 f1 f2 f3 f2 f2 f2",
+        64,
+        128,
+        True,
+    ),
+    "symmetry_gradient": Kernel(
+        _symmetry_gradient,
+        acsf_bodies.symmetry_gradient,
+        "i i i i1 i1 i1 i1 f2 f1 f i2 i i1 i1 f1 f2 f3 f2 f2 f2 f2 f2",
+        128,
+        168,
+    ),
     "bin_of": Kernel(_bin_of, neighbor_bodies.bin_of, "i f2 f2 i1 f1 f1 i1 i1 i2 i2 i1", 128, 64),
     "row": Kernel(_row, neighbor_bodies.row, "i i f f2 f2 i1 i1 i1 i i2 i2 i1 i1 i1 i1 i1 i2", 128, 128),
     "reverse": Kernel(_reverse, neighbor_bodies.reverse, "i i1 i1 i1 i2 i1", 128, 40),

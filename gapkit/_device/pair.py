@@ -8,12 +8,30 @@ from numpy.typing import NDArray
 from . import device_function
 from .radial import hermite_slopes, hermite_values, locate
 
-__all__ = ["contract_gradient", "project_gradient", "radial_functions", "radial_functions_slopes"]
+__all__ = ["contract_gradient", "project_gradient", "radial_function", "radial_functions", "radial_functions_slopes"]
 
 Array = NDArray[np.float64]
 
 _ZERO = np.float64(0.0)
 _ONE = np.float64(1.0)
+
+
+@device_function
+def radial_function(r: float, segments: Array, table: Array, f: int) -> tuple[float, float]:
+    """One of the tabulated functions at distance ``r``, and its slope."""
+    k, u, inverse_spacing = locate(r, segments)
+    a0, a1, a2, b0, b1, b2 = hermite_values(u)
+    d0, d1, d2, e0, e1, e2 = hermite_slopes(u, inverse_spacing)
+    t0 = table[k, 0, f]
+    t1 = table[k, 1, f]
+    t2 = table[k, 2, f]
+    v0 = table[k + 1, 0, f]
+    v1 = table[k + 1, 1, f]
+    v2 = table[k + 1, 2, f]
+    return (
+        a0 * t0 + a1 * t1 + a2 * t2 + b0 * v0 + b1 * v1 + b2 * v2,
+        d0 * t0 + d1 * t1 + d2 * t2 + e0 * v0 + e1 * v1 + e2 * v2,
+    )
 
 
 @device_function

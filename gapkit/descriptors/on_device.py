@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from .._cuda.launch import launch
 from .._cuda.memory import Memory
 from .two_body import TwoBody
 
-__all__ = ["Block", "DeviceDescriptor", "DeviceFeatures", "PairsOnDevice"]
+__all__ = ["AtomsOnDevice", "Block", "DeviceDescriptor", "DeviceFeatures", "PairsOnDevice"]
 
 
 class Block(NamedTuple):
@@ -69,6 +70,45 @@ class DeviceDescriptor(ABC):
     @abstractmethod
     def add_rows(self, block: Block, weights: Any, kernel: Any, column: int, rows: Any) -> None:
         """Add the kernels of environments with sparse points, times weights (None for 1), to ``rows[atom, column:]``."""
+
+
+class AtomsOnDevice(DeviceDescriptor):
+    """Environments are atoms; blocks are ranges of atoms of one species.
+
+    Attributes
+    ----------
+    groups : list of int
+        Group of each species of `Geometry`.
+    """
+
+    groups: list[int]
+
+    @abstractmethod
+    def bytes_per_atom(self, n_pairs: int) -> float:
+        """Of an atom with so many pairs, without its kernels."""
+
+    def blocks(self, geometry: Geometry, memory: Memory, n_points: Sequence[int]) -> list[Block]:
+        """Ranges of atoms of one species."""
+        result, end = [], 0
+        for group, count in zip(self.groups, geometry.species_counts.tolist(), strict=True):
+            start, end = end, end + count
+            if count == 0 or n_points[group] == 0:
+                continue
+            n_pairs = int(np.diff(geometry.host_first[start : end + 1]).max())
+            each = self.bytes_per_atom(n_pairs) + 56.0 * n_points[group]  # up to seven matrices of kernels
+            most = memory.at_a_time(each, f"one atom with {n_pairs} neighbours")
+            n_parts = -(-count // most)
+            ends = np.linspace(start, end, n_parts + 1).astype(int).tolist()
+            result += [Block(group, slice(i, j), None, j - i) for i, j in pairwise(ends)]
+        return result
+
+    def add_energies(self, block: Block, energy: Any, energies: Any) -> None:
+        """Add to the energies of the atoms."""
+        energies[block.members] += energy
+
+    def add_rows(self, block: Block, weights: Any, kernel: Any, column: int, rows: Any) -> None:
+        """Add to the rows of the atoms."""
+        rows[block.members, column : column + kernel.shape[1]] += kernel
 
 
 class PairsOnDevice(DeviceDescriptor):

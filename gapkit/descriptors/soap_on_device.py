@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._backend import cupy
 from .._cuda.geometry import Geometry
-from .._cuda.memory import Memory
 from .._cuda.soap import Density, SoapLoops, SoapTables
 from .._validation import describe
 from ..exceptions import NotOnGPUError
-from .on_device import Block, DeviceDescriptor, DeviceFeatures
+from .on_device import AtomsOnDevice, Block, DeviceFeatures
 from .soap import SOAP, harmonic_constants_of, mix, of_normalized, unmix
 
 __all__ = ["SoapOnDevice"]
@@ -31,8 +29,8 @@ class _State(NamedTuple):
     norms: Any
 
 
-class SoapOnDevice(DeviceDescriptor):
-    """Environments are atoms; blocks are ranges of atoms of one species.
+class SoapOnDevice(AtomsOnDevice):
+    """`SOAP` on a device.
 
     Parameters
     ----------
@@ -84,20 +82,9 @@ class SoapOnDevice(DeviceDescriptor):
                 raise NotOnGPUError(describe("rbf", rule, channels.linear.shape, "Use device='cpu'."))
             self.linear = self.xp.asarray(channels.linear.toarray())
 
-    def blocks(self, geometry: Geometry, memory: Memory, n_points: Sequence[int]) -> list[Block]:
-        """Ranges of atoms of one species."""
-        result, end = [], 0
-        for group, count in zip(self.groups, geometry.species_counts.tolist(), strict=True):
-            start, end = end, end + count
-            if count == 0 or n_points[group] == 0:
-                continue
-            n_pairs = int(np.diff(geometry.host_first[start : end + 1]).max())
-            each = self.loops.bytes_per_atom(n_pairs) + 56.0 * n_points[group]  # up to seven matrices of kernels
-            most = memory.at_a_time(each, f"one atom with {n_pairs} neighbours")
-            n_parts = -(-count // most)
-            ends = np.linspace(start, end, n_parts + 1).astype(int).tolist()
-            result += [Block(group, slice(i, j), None, j - i) for i, j in pairwise(ends)]
-        return result
+    def bytes_per_atom(self, n_pairs: int) -> float:
+        """Of an atom with so many pairs."""
+        return self.loops.bytes_per_atom(n_pairs)
 
     def compute(self, geometry: Geometry, block: Block) -> DeviceFeatures:
         """Normalised power spectra."""
@@ -125,11 +112,3 @@ class SoapOnDevice(DeviceDescriptor):
         if not self.same:
             of_coefficients = of_coefficients + unmix(of_right, self.mix_right)
         self.loops.pair_gradient(geometry, state.density, of_coefficients, gradient)
-
-    def add_energies(self, block: Block, energy: Any, energies: Any) -> None:
-        """Add to the energies of the atoms."""
-        energies[block.members] += energy
-
-    def add_rows(self, block: Block, weights: Any, kernel: Any, column: int, rows: Any) -> None:
-        """Add to the rows of the atoms."""
-        rows[block.members, column : column + kernel.shape[1]] += kernel

@@ -20,9 +20,11 @@ from .._cuda.geometry import Geometry
 from .._cuda.launch import launch
 from .._cuda.memory import Memory
 from .._validation import describe
-from ..descriptors import SOAP, Descriptor, TwoBody
+from ..descriptors import ACSF, SOAP, Descriptor, ThreeBody, TwoBody
+from ..descriptors.acsf_on_device import AcsfOnDevice
 from ..descriptors.on_device import DeviceDescriptor, PairsOnDevice
 from ..descriptors.soap_on_device import SoapOnDevice
+from ..descriptors.triplets_on_device import TripletsOnDevice
 from ..exceptions import InvalidStructureError, NotOnGPUError
 from ..gp.sparse_term import SparseTerm
 from ..neighbors import SHORTEST_DISTANCE, NeighborList, check_structures
@@ -51,6 +53,10 @@ def descriptor_on_device(descriptor: Descriptor, species: Sequence[int], name: s
         plain = tuple(descriptor.exponents) == (1,) and descriptor.tail_exponent == 0
         if plain:
             return PairsOnDevice(descriptor, species)
+    if isinstance(descriptor, ACSF):
+        return AcsfOnDevice(descriptor, species)
+    if isinstance(descriptor, ThreeBody):
+        return TripletsOnDevice(descriptor, species)
     raise NotOnGPUError(describe("device", f"'cpu' with the term {name}", "cuda", f"{descriptor!r} has no GPU code. {_REMEDY}"))
 
 
@@ -160,7 +166,7 @@ def on_device(potential: Potential, names: Sequence[str] = (), *, skin: float = 
         there, tables = term_on_device(term, xp), potential.tables[t]
         sums = sums_of(there, [xp.asarray(a) for a in alphas])
         if tables is not None:
-            sums = [None if table is None else table.on_device(xp) for table in tables]
+            sums = [None if t is None or of is None else t.on_device(xp, of) for t, of in zip(tables, sums, strict=True)]
         terms.append(TermOnDevice(t, there, sums, descriptor))
     cores = []
     if potential.core is not None:

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._validation import describe
-from ..exceptions import NotOnGPUError
 from ..gp.sparse_term import SparseTerm
 from ..kernels import DotProduct
 
@@ -30,15 +28,9 @@ class PointSum(ABC):
         """Values alone."""
         return self(x)[0]
 
-    def on_device(self, xp: Any) -> PointSum:
-        """The same function of CuPy's arrays, of those that are not made of them from the start.
-
-        Raises
-        ------
-        NotOnGPUError
-            If there is none.
-        """
-        raise NotOnGPUError(describe("tabulate", "False on a GPU for this term", True, "Or use device='cpu'."))
+    def on_device(self, xp: Any, exact: PointSum) -> PointSum:
+        """The same function of CuPy's arrays; ``exact`` is what it stands for, of such arrays."""
+        raise NotImplementedError
 
 
 class ExactSum(PointSum):

@@ -45,7 +45,7 @@ class _Line(PointSum):
     def __call__(self, x: Array) -> tuple[Array, Array]:
         return self.spline(x[:, 0]), self.slope(x[:, 0])[:, None]
 
-    def on_device(self, xp: Any) -> PointSum:
+    def on_device(self, xp: Any, exact: PointSum) -> PointSum:
         """The same function of CuPy's arrays."""
         return _LineOnDevice(self.spline, xp)
 
@@ -85,6 +85,27 @@ class _Box(PointSum):
         table_ops().tricubic(self.coefficients, self.low, self.inverse, np.ascontiguousarray(x), value, slope)
         outside = ((x < self.box[0]) | (x > self.box[1])).any(axis=1)
         if outside.any():
+            value[outside], slope[outside] = self.exact(x[outside])
+        return value, slope
+
+    def on_device(self, xp: Any, exact: PointSum) -> PointSum:
+        """The same function of CuPy's arrays."""
+        return _BoxOnDevice(self, exact, xp)
+
+
+class _BoxOnDevice(PointSum):
+    """A `_Box`; the host waits to know how many points are outside.  Rows of zeros, of no weight, may give anything."""
+
+    def __init__(self, box: _Box, exact: PointSum, xp: Any) -> None:
+        self.exact, self.xp, self.box = exact, xp, tuple(xp.asarray(x) for x in box.box)
+        self.of_spline = tuple(xp.asarray(x) for x in (box.coefficients, box.low, box.inverse))
+
+    def __call__(self, x: Array) -> tuple[Array, Array]:
+        value, slope = np.empty_like(x, shape=len(x)), np.empty_like(x)
+        table_ops(x).tricubic(*self.of_spline, x, value, slope)
+        beyond = ((x < self.box[0]) | (x > self.box[1])).any(axis=1) & (x[:, 0] > 0.0)
+        outside = self.xp.flatnonzero(beyond)
+        if len(outside):
             value[outside], slope[outside] = self.exact(x[outside])
         return value, slope
 

@@ -1,4 +1,4 @@
-"""One model for all tests of the whole path: two species, SOAP and pairs, a repulsion; saved by `fit` and loaded again."""
+"""Models for all tests of the whole path, saved by `fit` and loaded again; the first has SOAP, pairs and a repulsion."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shutil import which
 
 import pytest
 
-from gapkit import RBF, SOAP, ZBL, DotProduct, GAPRegressor, Noise, Term, TwoBody, load
+from gapkit import ACSF, RBF, SOAP, ZBL, DotProduct, GAPRegressor, Noise, Term, ThreeBody, TwoBody, load
 from tests.conftest import copper_gold
 
 if os.environ.get("CI") == "true":
@@ -29,6 +29,19 @@ def model_file(alloy, tmp_path_factory):
     model = GAPRegressor(terms, noise=Noise(energy=1e-3, forces=0.05), baseline=ZBL(r_outer=2.6), random_state=0)
     path = tmp_path_factory.mktemp("model") / "alloy.gap"
     model.fit(alloy).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def other_file(alloy, tmp_path_factory):
+    """What `model_file` has not: symmetry functions, and triplets from a table."""
+    acsf = ACSF(4.0, g2_params=[[1.0, 2.0]], g4_params=[[0.01, 4, 1.0]], g5_params=[[0.02, 2, -1.0]])
+    terms = [
+        Term(acsf, DotProduct(2), n_sparse=6, scale="range"),
+        Term(ThreeBody(3.0, tabulate=True), RBF(1.5), n_sparse=4, scale="std"),
+    ]
+    path = tmp_path_factory.mktemp("model") / "other.gap"
+    GAPRegressor(terms, random_state=0).fit(alloy).save(path)
     return path
 
 

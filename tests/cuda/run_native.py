@@ -1,6 +1,6 @@
-"""Run in a process of its own: evaluate a model with the IR of its kernels, each launch compared with loops, bit by bit.
+"""Run in a process of its own: evaluate models with the IR of its kernels, each launch compared with loops, bit by bit.
 
-``python -m tests.cuda.run_native MODEL STRUCTURE OUT``
+``python -m tests.cuda.run_native STRUCTURE OUT MODEL...``
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from gapkit.model.on_device import ModelOnDevice, on_device
 from tests.cuda import fake_cupy
 from tests.cuda.launchers import by_loops
 from tests.cuda.native import Native, NativeLauncher
+
+NAMES = ("energy", "energies", "forces", "stress", "energy_std", "energies_std")
 
 
 class Compared:
@@ -67,14 +69,18 @@ def turned(barrier):
     return kernel
 
 
-def main(model_file, structure, out):
+def main(structure, out, *model_files):
     from gapkit._cuda.kernels import signature
 
-    model, atoms, compared = load(model_file), read(structure), Compared()
+    atoms, compared = read(structure), Compared()
+    # one patch for all, as it takes back what is imported under it
     with mock.patch.dict(sys.modules, fake_cupy.modules()), launched_by(compared):
-        there = ModelOnDevice(model.potential_, on_device(model.potential_, skin=0.5))
-        there.predict(atoms)
-        prediction = there.predict(atoms, uncertainty="exact")
+        for k, model in enumerate(map(load, model_files)):
+            there = ModelOnDevice(model.potential_, on_device(model.potential_, skin=0.5))
+            there.predict(atoms)
+            prediction = there.predict(atoms, uncertainty="exact")
+            found = {name: getattr(prediction, name) for name in NAMES}
+            np.savez(f"{out}{k}.npz", **found, launches=len(compared.forward.calls))
     assert not compared.unequal, compared.unequal
     assert set(compared.forward.calls) == set(KERNELS)
     given, out_of_order = np.random.default_rng(0).normal(size=(40, 64)), {}
@@ -84,8 +90,6 @@ def main(model_file, structure, out):
         out_of_order[barrier] = int((result != given[:, ::-1]).sum())
     assert out_of_order[True] == 0
     assert out_of_order[False] > 0, "a missing barrier was not seen"
-    names = ("energy", "energies", "forces", "stress", "energy_std", "energies_std")
-    np.savez(out, **{name: getattr(prediction, name) for name in names}, launches=len(compared.forward.calls))
 
 
 if __name__ == "__main__":

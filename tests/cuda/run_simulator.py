@@ -1,6 +1,6 @@
-"""Run in a process of its own, with NUMBA_ENABLE_CUDASIM=1: evaluate a model with simulated CUDA kernels.
+"""Run in a process of its own, with NUMBA_ENABLE_CUDASIM=1: evaluate models with simulated CUDA kernels.
 
-``python -m tests.cuda.run_simulator MODEL STRUCTURE OUT``
+``python -m tests.cuda.run_simulator STRUCTURE OUT MODEL...``
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ def out_of_bounds():
     return seen == 2
 
 
-def main(model_file, structure, out):
+def main(structure, out, *model_files):
     assert cuda.is_available(), "the simulator is not on"
     assert out_of_bounds()
-    model, atoms = load(model_file), read(structure)
+    atoms, names = read(structure), ("energy", "energies", "forces", "stress", "energy_std", "energies_std")
     with mock.patch.dict(sys.modules, fake_cupy.modules()), launched_by(by_simulator):
-        prediction = ModelOnDevice(model.potential_, on_device(model.potential_)).predict(atoms, uncertainty="exact")
-    names = ("energy", "energies", "forces", "stress", "energy_std", "energies_std")
-    np.savez(out, **{name: getattr(prediction, name) for name in names})
+        for k, model in enumerate(map(load, model_files)):
+            prediction = ModelOnDevice(model.potential_, on_device(model.potential_)).predict(atoms, uncertainty="exact")
+            np.savez(f"{out}{k}.npz", **{name: getattr(prediction, name) for name in names})
 
 
 if __name__ == "__main__":

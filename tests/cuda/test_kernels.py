@@ -6,6 +6,7 @@ import numpy as np
 from ase.io import write
 from numpy.testing import assert_allclose
 
+from gapkit import load
 from tests.conftest import copper_gold
 from tests.cuda.needs import gpucheck
 
@@ -21,24 +22,30 @@ def assert_same(file, expected):
     return found
 
 
-def test_ir_of_the_kernels(child, model_file, model, mixed, tmp_path):
+def test_ir_of_the_kernels(child, model_file, other_file, mixed, tmp_path):
     """Every launch of an evaluation is equal bit by bit to the loop over its body, in whatever order threads run.
 
     Wrong orders and missing barriers are seen; energies, forces, stress and variances are those of the CPU.
     """
     write(tmp_path / "a.xyz", mixed, format="extxyz")
-    child("run_native", model_file, tmp_path / "a.xyz", tmp_path / "out.npz")
-    found = assert_same(tmp_path / "out.npz", model.evaluate([read_back(tmp_path / "a.xyz")], uncertainty="exact")[0])
-    assert found["launches"] > 40
+    child("run_native", tmp_path / "a.xyz", tmp_path / "out", model_file, other_file)
+    found = assert_same_as_on_the_cpu(tmp_path, model_file, other_file)
+    assert found[0]["launches"] > 40
 
 
-def test_simulator(child, model_file, model, tmp_path):
+def test_simulator(child, model_file, other_file, tmp_path):
     """Indices, tails of grids, and bounds of all arrays (of bodies, by Numba; of kernels, by the simulator)."""
     small = copper_gold(71, (True, False, True))
     write(tmp_path / "a.xyz", small, format="extxyz")
     environment = {"NUMBA_ENABLE_CUDASIM": "1", "NUMBA_BOUNDSCHECK": "1"}
-    child("run_simulator", model_file, tmp_path / "a.xyz", tmp_path / "out.npz", **environment)
-    assert_same(tmp_path / "out.npz", model.evaluate([read_back(tmp_path / "a.xyz")], uncertainty="exact")[0])
+    child("run_simulator", tmp_path / "a.xyz", tmp_path / "out", model_file, other_file, **environment)
+    assert_same_as_on_the_cpu(tmp_path, model_file, other_file)
+
+
+def assert_same_as_on_the_cpu(folder, *model_files):
+    frames = [read_back(folder / "a.xyz")]
+    expected = [load(file).evaluate(frames, uncertainty="exact")[0] for file in model_files]
+    return [assert_same(folder / f"out{k}.npz", prediction) for k, prediction in enumerate(expected)]
 
 
 def read_back(path):

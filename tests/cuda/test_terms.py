@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.geometry import complete_cell
 from numpy.testing import assert_allclose
 
-from gapkit import RBF, SOAP, Constant, DotProduct, GAPRegressor, Matern, PiecewisePolynomial, QuipBasis, Term, TurboBasis
+from gapkit import ACSF, RBF, SOAP, Constant, DotProduct, GAPRegressor, Matern, PiecewisePolynomial, QuipBasis, Term, TurboBasis
 from gapkit._cuda.memory import Memory
 from gapkit._cuda.neighbors import find_pairs
+from gapkit.descriptors.acsf_on_device import AcsfOnDevice
 from gapkit.descriptors.soap_on_device import SoapOnDevice
 from gapkit.neighbors import NeighborList
 from tests.conftest import copper_gold
@@ -35,14 +37,28 @@ MODES = {
 }
 
 
-def pulled_back(descriptor, atoms, xp, launched):
+SYMMETRY = {
+    "all": {
+        "g2_params": [[1.0, 2.0]],
+        "g3_params": [1.5],
+        "g4_params": [[0.01, 4, 1.0], [0.1, 1, -1.0]],
+        "g5_params": [[0.02, 2, -1.0]],
+    },
+    "pairs": {"g2_params": [[1.0, 2.0], [0.5, 0.0]]},
+    "narrow": {"g4_params": [[0.01, 4, 1.0], [0.01, 3, -0.5]]},
+    "wide": {"g5_params": [[0.01, 4, 1.0]]},
+    "a third species": {"g4_params": [[0.01, 4, 1.0]], "species": ["Al", "Cu", "Zn", "Au"]},
+}
+
+
+def pulled_back(descriptor, atoms, xp, form=SoapOnDevice):
     """Features and pair gradients on the device, in the order of the CPU's atoms and pairs."""
     species, cell = np.searchsorted(descriptor.species_, atoms.numbers), complete_cell(atoms.cell.array)
     positions = xp.asarray(atoms.positions)
     reach = descriptor.neighbor_range
     geometry = find_pairs(positions, cell, atoms.pbc, species, len(descriptor.species_), reach, xp, skin=0.7)
     geometry.move(positions)
-    there = SoapOnDevice(descriptor, descriptor.species_)
+    there = form(descriptor, descriptor.species_)
     rng, values, gradient = (
         np.random.default_rng(0),
         np.empty((len(atoms), descriptor.n_features)),
@@ -64,7 +80,7 @@ def pulled_back(descriptor, atoms, xp, launched):
 def test_soap(gpu, mode):
     atoms = copper_gold(71, (True, True, False), 8)
     soap = SOAP(4.0, n_max=3, l_max=3, **MODES[mode]).fit([atoms])
-    values, slopes, keys, gradient = pulled_back(soap, atoms, gpu.module(), None)
+    values, slopes, keys, gradient = pulled_back(soap, atoms, gpu.module())
     neighbors = NeighborList.from_atoms([atoms], soap.neighbor_range)
     features = soap.compute(neighbors)
     scale = np.abs(features.values).max()
@@ -74,6 +90,31 @@ def test_soap(gpu, mode):
     of_cpu = np.column_stack([neighbors.centers, neighbors.neighbors, neighbors.shifts])
     found = gradient[np.lexsort(keys.T)]
     assert_allclose(found, expected[np.lexsort(of_cpu.T)], rtol=0, atol=1e-12 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("functions", SYMMETRY)
+def test_symmetry_functions(gpu, functions):
+    atoms = copper_gold(71, (True, True, False), 8)
+    acsf = ACSF(4.0, **SYMMETRY[functions]).fit([atoms])
+    values, slopes, keys, gradient = pulled_back(acsf, atoms, gpu.module(), AcsfOnDevice)
+    neighbors = NeighborList.from_atoms([atoms], acsf.neighbor_range)
+    features = acsf.compute(neighbors)
+    # the same sums in another order; the third side and the cosine come from vectors here, from unit vectors there
+    assert_allclose(values, features.values, rtol=0, atol=1e-13 * np.abs(features.values).max())
+    expected = acsf.pullback(features, slopes)
+    of_cpu = np.column_stack([neighbors.centers, neighbors.neighbors, neighbors.shifts])
+    assert_allclose(gradient[np.lexsort(keys.T)], expected[np.lexsort(of_cpu.T)], rtol=0, atol=1e-12 * np.abs(expected).max())
+
+
+def test_a_model_knows_more_species_than_a_structure(gpu, alloy):
+    terms = [Term(ACSF(4.0, **SYMMETRY["all"]), DotProduct(2), n_sparse=8, scale="range")]
+    model = GAPRegressor(terms, random_state=0).fit(alloy)
+    frames = [alloy[0], Atoms("Cu2", [[0, 0, 0], [0, 0, 2.5]]), Atoms("Au")]
+    expected, found = (model.set_params(device=d).evaluate(frames, uncertainty="exact") for d in ("cpu", "cuda"))
+    for one, other in zip(found, expected, strict=True):
+        assert_allclose(one.energies, other.energies, rtol=0, atol=1e-10)
+        assert_allclose(one.forces, other.forces, rtol=0, atol=1e-10)
+        assert_allclose(one.energies_std**2, other.energies_std**2, rtol=1e-7, atol=1e-10)
 
 
 KERNELS = {

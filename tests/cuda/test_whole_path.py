@@ -10,7 +10,7 @@ from ase import Atoms, units
 from ase.md.verlet import VelocityVerlet
 from numpy.testing import assert_allclose
 
-from gapkit import ACSF, RBF, SOAP, DotProduct, GAPCalculator, GAPRegressor, Term, ThreeBody, TwoBody
+from gapkit import RBF, SOAP, DotProduct, GAPCalculator, GAPRegressor, Term, ThreeBody, TwoBody
 from gapkit._cuda.memory import Memory
 from gapkit.exceptions import DeviceMemoryError, GPUNotAvailable, InvalidStructureError, NotOnGPUError
 from gapkit.model.device import _say_once
@@ -194,12 +194,9 @@ def fitted(alloy, *terms):
 
 
 def test_what_has_no_gpu_code_is_named(gpu, alloy, model, mixed):
-    three = fitted(alloy, ("angles", Term(ThreeBody(3.0), RBF(1.0), n_sparse=12)))
-    with pytest.raises(NotOnGPUError, match=r"`device` must be 'cpu' with the term 'angles'; got 'cuda'\. ThreeBody"):
-        three.set_params(device="cuda").predict([mixed])
-    acsf = ACSF(4.0, g2_params=[[1.0, 2.0]])
-    with pytest.raises(NotOnGPUError, match="'acsf'"):
-        GAPCalculator(fitted(alloy, Term(acsf, DotProduct(2), n_sparse=4)), device="cuda")
+    tail = fitted(alloy, ("ions", Term(TwoBody(3.5, tail_exponent=1), RBF(1.0), n_sparse={"Cu-Cu": 5, "Cu-Au": 6, "Au-Au": 5})))
+    with pytest.raises(NotOnGPUError, match=r"`device` must be 'cpu' with the term 'ions'; got 'cuda'\. TwoBody"):
+        tail.set_params(device="cuda").predict([mixed])
     model.device = "cuda"
     for uncertainty, std in (("fast", ("energy",)), ("prior", ("energies",)), ("exact", ("forces",))):
         with pytest.raises(NotOnGPUError, match="exact standard deviations of energy and energies"):
@@ -270,6 +267,34 @@ def test_a_table_of_pairs(gpu, alloy, mixed):
     (expected,), (found,) = (model.set_params(device=d).evaluate([mixed], uncertainty="exact") for d in ("cpu", "cuda"))
     assert_same(found, expected)
     assert_allclose(found.energies_std, expected.energies_std, rtol=1e-7)
+
+
+@pytest.mark.parametrize("tabulate", [False, True])
+def test_triplets(gpu, alloy, mixed, tabulate):
+    """With pairs and SOAP; some triplets lie outside the box of the table, as its sparse points do not reach so far."""
+    terms = (
+        Term(SOAP(4.0, n_max=3, l_max=2), DotProduct(2), n_sparse=10, delta=0.3),
+        Term(TwoBody(3.5), RBF(1.0), n_sparse={"Cu-Cu": 5, "Cu-Au": 6, "Au-Au": 5}),
+        Term(ThreeBody(3.2, tabulate=tabulate), RBF(1.0), n_sparse=6, scale="std", delta=0.2),
+    )
+    model, frames = (
+        fitted(alloy, *terms),
+        [mixed, copper_gold(70, (True, True, True)), Atoms("Au"), Atoms("CuAu", [[0, 0, 0], [2, 0, 0]])],
+    )
+    expected = model.evaluate(frames, uncertainty="exact")
+    for one, other in zip(model.set_params(device="cuda").evaluate(frames, uncertainty="exact"), expected, strict=True):
+        assert_same(one, other)
+        assert_allclose(one.energy_std**2, other.energy_std**2, rtol=1e-7, atol=1e-11)
+        assert_allclose(one.energies_std**2, other.energies_std**2, rtol=1e-7, atol=1e-11)
+    for at_most, skin in ((1, 0.0), (7, 1.0)):
+        if at_most == 1 and tabulate:
+            continue
+        memory = Memory(gpu.module(), at_most=at_most)
+        there = ModelOnDevice(model.potential_, on_device(model.potential_, memory=memory, skin=skin))
+        assert_same(there.predict(frames[1]), expected[1])
+        moved = frames[1].copy()
+        moved.rattle(0.05, seed=2)
+        assert_same(there.predict(moved), model.set_params(device="cpu").evaluate([moved])[0])
 
 
 def test_the_self_test(gpu, monkeypatch, tmp_path, capsys):
