@@ -1,6 +1,7 @@
-"""The loops that run where the arrays are, and on how many threads: the only chooser between `_cpu` and (later) `_cuda`.
+"""What runs where the arrays are, and on how many threads: the chooser between `_cpu` and `_cuda`, SciPy and CuPy.
 
-Loops are imported at first use, so that ``import gapkit`` does not pull in Numba.
+Array algebra elsewhere is written with NumPy's functions, which CuPy's arrays answer themselves (NEP 13 and 18): one code
+serves both.  Here is what they do not answer.  Loops and CuPy are imported at first use: ``import gapkit`` needs neither.
 """
 
 from __future__ import annotations
@@ -16,14 +17,17 @@ from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from functools import lru_cache
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 from threadpoolctl import LibController, ThreadpoolController
 
 __all__ = [
     "acsf_ops",
     "body_ops",
+    "cupy",
     "in_threads",
+    "is_on_gpu",
     "kernel_ops",
     "loops_are_compiled",
     "n_threads",
@@ -33,6 +37,8 @@ __all__ = [
     "repulsion_ops",
     "row_ops",
     "soap_ops",
+    "solve_lower",
+    "solve_transposed_upper",
     "table_ops",
     "threads_for",
 ]
@@ -199,8 +205,12 @@ def repulsion_ops() -> ModuleType:
     return repulsion
 
 
-def kernel_ops() -> ModuleType:
-    """Loops over kernels: powers of scalar products."""
+def kernel_ops(like: Any = None) -> ModuleType:
+    """Loops over kernels: powers of scalar products; those on the GPU for CuPy's arrays."""
+    if like is not None and is_on_gpu(like):
+        from ._cuda import kernel_loops
+
+        return kernel_loops
     _announce_compilation()
     from ._cpu import kernels
 
@@ -215,12 +225,51 @@ def row_ops() -> ModuleType:
     return rows
 
 
-def table_ops() -> ModuleType:
-    """Loops over splines of three variables."""
+def table_ops(like: Any = None) -> ModuleType:
+    """Loops over splines of three variables; those on the GPU for CuPy's arrays."""
+    if like is not None and is_on_gpu(like):
+        from ._cuda import kernel_loops
+
+        return kernel_loops
     _announce_compilation()
     from ._cpu import tables
 
     return tables
+
+
+def is_on_gpu(array: Any) -> bool:
+    """Whether an array is CuPy's."""
+    return not isinstance(array, np.ndarray)
+
+
+def cupy() -> ModuleType:
+    """CuPy; `gapkit._cuda.status.require` says beforehand whether it works."""
+    import cupy
+
+    module: ModuleType = cupy
+    return module
+
+
+def solve_lower(factor: Any, right: Any) -> Any:
+    """L^-1 ``right`` for a lower triangular factor; ``right`` may be overwritten."""
+    if not is_on_gpu(factor):
+        from scipy.linalg import blas
+
+        return blas.dtrsm(1.0, factor, right, lower=1, overwrite_b=1)
+    from cupyx.scipy.linalg import solve_triangular
+
+    return solve_triangular(factor, right, lower=True)
+
+
+def solve_transposed_upper(factor: Any, right: Any) -> Any:
+    """R^-T ``right`` for an upper triangular factor."""
+    if not is_on_gpu(factor):
+        from scipy.linalg import solve_triangular
+
+        return solve_triangular(factor, right, trans="T", check_finite=False)
+    from cupyx.scipy.linalg import solve_triangular
+
+    return solve_triangular(factor, right, trans="T", check_finite=False)
 
 
 def loops_are_compiled() -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
@@ -12,8 +12,12 @@ from sklearn.utils.validation import check_is_fitted
 from ._backend import threads_for
 from ._validation import check_real
 from .model import GAPRegressor, Prediction
+from .model.device import on_gpu
 from .model.prediction import STD_DEFAULT, predict
 from .neighbors import NeighborList
+
+if TYPE_CHECKING:
+    from .model.on_device import ModelOnDevice
 
 __all__ = ["GAPCalculator"]
 
@@ -35,6 +39,8 @@ class GAPCalculator(Calculator):  # type: ignore[misc]
         alone.
     skin : float, default 1.0
         Extra range of the neighbour list, Å; it is rebuilt when an atom has moved by half of it.
+    device : {"cpu", "cuda", "auto"}, optional
+        Where it is evaluated, as for `GAPRegressor`; default: the model's own.
     **kwargs : dict
         For `ase.calculators.calculator.Calculator`.
 
@@ -66,6 +72,7 @@ class GAPCalculator(Calculator):  # type: ignore[misc]
         uncertainty: str | None = None,
         std: Collection[str] = STD_DEFAULT,
         skin: float = 1.0,
+        device: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -74,8 +81,23 @@ class GAPCalculator(Calculator):  # type: ignore[misc]
         self.uncertainty = uncertainty
         self.std = std
         self.skin = check_real("skin", skin, at_least=0.0, remedy="It is in Å.")
+        self.device = model.device if device is None else device
+        self._there: ModelOnDevice | None = None
+        self._place()
         self.prediction: Prediction | None = None
         self._neighbors: NeighborList | None = None
+
+    def _place(self) -> None:
+        """Put the model on the GPU, if it is to be there."""
+        names = [name for name, _ in self.model.terms_]
+        there = on_gpu(self.device, self.model.potential_, names, self.uncertainty, self.std)
+        # with pairs of its own, as other calculators of the model have other structures
+        self._there = None if there is None else there.twin(self.skin)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the model is evaluated on the GPU."""
+        return self._there is not None
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
         """What has changed since the last evaluation, of what the model depends on.
@@ -119,13 +141,7 @@ class GAPCalculator(Calculator):  # type: ignore[misc]
             ASE's; everything is always computed.
         """
         super().calculate(atoms, list(properties), list(system_changes))
-        potential = self.model.potential_
-        with threads_for(len(self.atoms)):
-            if self._neighbors is None:
-                self._neighbors = NeighborList.from_atoms([self.atoms], potential.neighbor_range, skin=self.skin)
-            else:
-                self._neighbors = self._neighbors.update(self.atoms)
-            predictions = predict(potential, self._neighbors, uncertainty=self.uncertainty, std=self.std)
+        predictions = [self._evaluated()]
         (prediction,) = self.model.complete(predictions, [self.atoms], calibrate=self.uncertainty != "prior")
         self.prediction = prediction
         self.results = {
@@ -136,3 +152,18 @@ class GAPCalculator(Calculator):  # type: ignore[misc]
         }
         if prediction.stress is not None:  # else ASE raises PropertyNotImplementedError
             self.results["stress"] = prediction.stress
+
+    def _evaluated(self) -> Prediction:
+        """What the Gaussian process predicts."""
+        if self._there is not None and self._there.potential is not self.model.potential_:  # fitted anew
+            self._place()
+        if self._there is not None:
+            return self._there.predict(self.atoms, uncertainty=self.uncertainty, std=self.std)
+        potential = self.model.potential_
+        with threads_for(len(self.atoms)):
+            if self._neighbors is None:
+                self._neighbors = NeighborList.from_atoms([self.atoms], potential.neighbor_range, skin=self.skin)
+            else:
+                self._neighbors = self._neighbors.update(self.atoms)
+            (prediction,) = predict(potential, self._neighbors, uncertainty=self.uncertainty, std=self.std)
+        return prediction

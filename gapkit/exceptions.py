@@ -3,6 +3,8 @@
 __all__ = [
     "BaselineError",
     "ConfigError",
+    "DeviceMemoryError",
+    "GPUNotAvailable",
     "InvalidLabelError",
     "InvalidStructureError",
     "JournalError",
@@ -11,6 +13,7 @@ __all__ = [
     "LockedError",
     "MissingPackageError",
     "ModelFormatError",
+    "NotOnGPUError",
     "NumericalWarning",
     "SelectionWarning",
 ]
@@ -18,6 +21,14 @@ __all__ = [
 
 class BaselineError(ValueError):
     """A baseline calculator that failed, gave numbers that are not finite, or is missing or not the one of the fit."""
+
+
+class DeviceMemoryError(MemoryError):
+    """Too little memory on the GPU; the message says how much is needed."""
+
+
+class GPUNotAvailable(RuntimeError):  # noqa: N818 - the name says what is the matter
+    """A GPU was asked for and there is none that can be used; the message says what is missing and how to get it."""
 
 
 class InvalidStructureError(ValueError):
@@ -33,7 +44,7 @@ class JournalError(ValueError):
 
 
 class LeftPhysicsError(ValueError):
-    """A walker of active learning that came to where no atoms can be; the message says what happened."""
+    """Dynamics, or a walker of active learning, that came to where no atoms can be; the message says what happened."""
 
 
 class LockedError(OSError):
@@ -54,6 +65,10 @@ class ConfigError(ValueError):
 
 class LabelWarning(UserWarning):
     """Labels that were used only in part, e.g. frames without forces or an undetermined atomic energy."""
+
+
+class NotOnGPUError(ValueError):
+    """A part of a model that only the CPU can evaluate; the message names it."""
 
 
 class NumericalWarning(UserWarning):

@@ -14,7 +14,6 @@ import numpy as np
 from ase import Atoms
 from ase.geometry import complete_cell
 from numpy.typing import NDArray
-from vesin import NeighborList as VesinList
 
 from ._backend import pair_ops
 from .exceptions import InvalidStructureError
@@ -148,6 +147,8 @@ class NeighborList:
         InvalidStructureError
             If a structure is invalid (see `check_structures`) or two of its atoms are closer than 0.1 Å.
         """
+        from vesin import NeighborList as VesinList  # imports CuPy where it is installed
+
         structures = check_structures(structures, first_frame=first_frame)
         finder = VesinList(cutoff=cutoff + skin, full_list=False, n_threads=1)  # one thread: the order is reproducible
         sizes = np.array([len(atoms) for atoms in structures])

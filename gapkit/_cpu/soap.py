@@ -1,13 +1,8 @@
-"""SOAP loops: density expansion, power spectrum and their adjoints; the Jacobian is in `soap_jacobian`.
+"""SOAP loops: density expansion and its adjoint; the power spectrum is in `soap_products`, the Jacobian in `soap_jacobian`.
 
 Array names end with their axes: e environment (a centre), p pair, s species, a lm = l*l + l + m, n radial index,
 d density (of one species, or of all), f feature, c Cartesian.  ``first`` holds the first pair of each environment and, last,
 the end; pairs at ``reach`` or beyond are skipped.
-
-The power spectrum is the product of two sets of channels, left[e, d, lm, n] and right[e, d, lm, n], in blocks:
-``block_k3[k]`` holds d on the left, d on the right, and 1 for a triangle, where both are the same and only n' >= n is kept.
-``factor_k`` multiplies the elements of the block (of a triangle: those off the diagonal).  Both sets are the coefficients
-themselves or mixtures of them.
 """
 
 from __future__ import annotations
@@ -20,6 +15,7 @@ from . import njit
 from .lanes import N_LANES
 from .pair_batches import gradients_of_lanes, harmonics_of_batch
 from .soap_jacobian import jacobian
+from .soap_products import coefficient_gradient, power_spectrum
 
 __all__ = ["coefficient_gradient", "expand", "jacobian", "pair_gradient", "power_spectrum"]
 
@@ -112,76 +108,6 @@ def _add_products(n_pairs: int, y_am: Array, g_fm: Array, c_an: Array) -> None:
                 for m in range(n_pairs):
                     total += y_m[m] * g_m[m]
                 c_an[a, n] += total
-
-
-@njit
-def power_spectrum(
-    left_edan: Array, right_edan: Array, block_k3: Index, factor_k: Array, prefactor_l: Array, p_ef: Array
-) -> None:
-    """p = prefactor_l sum_m left_lmn right_lmn'; order: block, l, n, n'."""
-    rows, columns = left_edan.shape[3], right_edan.shape[3]
-    for e in range(left_edan.shape[0]):
-        w = np.empty((rows, columns))
-        f = 0
-        for k in range(block_k3.shape[0]):
-            left_an, right_an = left_edan[e, block_k3[k, 0]], right_edan[e, block_k3[k, 1]]
-            triangle, factor = block_k3[k, 2] == 1, factor_k[k]
-            for l in range(prefactor_l.size):
-                w[:] = 0.0
-                for a in range(l * l, (l + 1) * (l + 1)):
-                    for i in range(rows):
-                        left = left_an[a, i]
-                        for j in range(columns):
-                            w[i, j] += left * right_an[a, j]
-                for i in range(rows):
-                    for j in range(i if triangle else 0, columns):
-                        p_ef[e, f] = prefactor_l[l] * w[i, j] * (1.0 if triangle and i == j else factor)
-                        f += 1
-
-
-@njit
-def coefficient_gradient(
-    left_edan: Array,
-    right_edan: Array,
-    block_k3: Index,
-    factor_k: Array,
-    prefactor_l: Array,
-    g_ef: Array,
-    g_left_edan: Array,
-    g_right_edan: Array,
-) -> None:
-    """Adjoint of `power_spectrum`: adds dE/d(left) and dE/d(right), which may be one array, from dE/dp."""
-    rows, columns = left_edan.shape[3], right_edan.shape[3]
-    for e in range(left_edan.shape[0]):
-        w = np.empty((rows, columns))
-        f = 0
-        for k in range(block_k3.shape[0]):
-            left_an, right_an = left_edan[e, block_k3[k, 0]], right_edan[e, block_k3[k, 1]]
-            g_left_an, g_right_an = g_left_edan[e, block_k3[k, 0]], g_right_edan[e, block_k3[k, 1]]
-            triangle, factor = block_k3[k, 2] == 1, factor_k[k]
-            for l in range(prefactor_l.size):
-                for i in range(rows):
-                    for j in range(i if triangle else 0, columns):
-                        g = prefactor_l[l] * g_ef[e, f]
-                        f += 1
-                        if not triangle:
-                            w[i, j] = g * factor
-                        elif i == j:
-                            w[i, i] = 2.0 * g
-                        else:
-                            w[i, j] = g * factor
-                            w[j, i] = g * factor
-                for a in range(l * l, (l + 1) * (l + 1)):
-                    for i in range(rows):
-                        total = 0.0
-                        for j in range(columns):
-                            total += w[i, j] * right_an[a, j]
-                        g_left_an[a, i] += total
-                    if not triangle:
-                        for i in range(rows):
-                            left = left_an[a, i]
-                            for j in range(columns):
-                                g_right_an[a, j] += w[i, j] * left
 
 
 @njit

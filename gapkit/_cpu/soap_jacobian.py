@@ -1,8 +1,6 @@
 """The derivative of every SOAP feature by every pair vector, which a fit needs: most of the work of its features.
 
-Array names end with their axes, as in `gapkit._cpu.soap`.  Radial indices and channels fill lanes: [..., a, n] is stored in
-rows of eight (axes rm), those of lm for the first eight n, those for the next, and so on, filled up with zeros.  Arrays of
-rows are passed with the number of their first row, as taking parts of arrays costs more than the arithmetic.
+Array names end with their axes, as in `gapkit._cpu.soap`; arrays in lanes (axes rm) are explained in `soap_products`.
 """
 
 from __future__ import annotations
@@ -14,27 +12,12 @@ from .._device.harmonics import harmonics_gradient
 from .._device.pair import radial_functions_slopes
 from . import njit
 from .lanes import N_LANES, put, repeat, spread, take
+from .soap_products import blocks_of, into_rows, outer, places
 
 __all__ = ["jacobian"]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
-
-
-@njit
-def _blocks(n: int) -> int:
-    """How many times eight lanes hold n numbers."""
-    return (n + N_LANES - 1) // N_LANES
-
-
-@njit
-def _into_rows(channels_edan: Array, e: int, out_rm: Array) -> None:
-    """Copy the channels of an environment."""
-    n_lm, n_blocks = channels_edan.shape[2], _blocks(channels_edan.shape[3])
-    for d in range(channels_edan.shape[1]):
-        for a in range(n_lm):
-            for n in range(channels_edan.shape[3]):
-                out_rm[(d * n_blocks + n // N_LANES) * n_lm + a, n % N_LANES] = channels_edan[e, d, a, n]
 
 
 @njit
@@ -59,7 +42,7 @@ def _coefficient_slopes(
 def _mixed(n_lm: int, dc_rm: Array, mixing_sndm: Array, s: int, mixing_rm: Array, out_rm: Array) -> None:
     """Derivatives of the mixed channels, rows (d, c, block, a), from those of the radial functions of the moved density s."""
     n_max, n_densities, n_channels = mixing_sndm.shape[1], mixing_sndm.shape[2], mixing_sndm.shape[3]
-    n_blocks, n_radial_blocks = _blocks(n_channels), _blocks(n_max)
+    n_blocks, n_radial_blocks = blocks_of(n_channels), blocks_of(n_max)
     for n in range(n_max):
         for d in range(n_densities):
             for m in range(n_channels):
@@ -73,64 +56,6 @@ def _mixed(n_lm: int, dc_rm: Array, mixing_sndm: Array, s: int, mixing_rm: Array
                         value = repeat(dc_rm, (c * n_radial_blocks + n // N_LANES) * n_lm + a, n % N_LANES)
                         total = total + value * take(mixing_rm, (n * n_densities + d) * n_blocks + b)
                     put(out_rm, ((d * 3 + c) * n_blocks + b) * n_lm + a, total)
-
-
-@njit
-def _outer(
-    l: int,
-    n_lm: int,
-    n_rows: int,
-    left_rm: Array,
-    left_first: int,
-    right_rm: Array,
-    right_first: int,
-    n_blocks: int,
-    first_row: int,
-    add: bool,
-    w_rm: Array,
-) -> None:
-    """w[i, j] = (or +=) sum over the m of l of left[a, i] right[a, j].
-
-    ``w`` has a row for each i and block of j, from ``first_row`` on.
-    """
-    for i in range(0, n_rows, 4):  # lanes that stand for nothing are zero
-        left_row, k = left_first + i // N_LANES * n_lm, i % N_LANES
-        for b in range(n_blocks):
-            right_row = right_first + b * n_lm
-            r0 = first_row + i * n_blocks + b
-            r1, r2, r3 = r0 + n_blocks, r0 + 2 * n_blocks, r0 + 3 * n_blocks
-            t0, t1, t2, t3 = spread(0.0), spread(0.0), spread(0.0), spread(0.0)
-            if add:
-                t0, t1, t2, t3 = take(w_rm, r0), take(w_rm, r1), take(w_rm, r2), take(w_rm, r3)
-            for a in range(l * l, (l + 1) * (l + 1)):
-                right = take(right_rm, right_row + a)
-                t0 = t0 + repeat(left_rm, left_row + a, k) * right
-                t1 = t1 + repeat(left_rm, left_row + a, k + 1) * right
-                t2 = t2 + repeat(left_rm, left_row + a, k + 2) * right
-                t3 = t3 + repeat(left_rm, left_row + a, k + 3) * right
-            put(w_rm, r0, t0)
-            put(w_rm, r1, t1)
-            put(w_rm, r2, t2)
-            put(w_rm, r3, t3)
-
-
-@njit
-def _places(rows: int, columns: int, triangle: bool, prefactor_l: Array) -> tuple[Index, Array, Array]:
-    """Where the features of a block are among the products of all l, and their factors: own + other * factor of the block."""
-    n = prefactor_l.size * (rows * (rows + 1) // 2 if triangle else rows * columns)
-    place_f, own_f, other_f = np.empty(n, np.int64), np.zeros(n), np.zeros(n)
-    width = _blocks(columns) * N_LANES
-    f = 0
-    for l in range(prefactor_l.size):
-        for i in range(rows):
-            for j in range(i if triangle else 0, columns):
-                place_f[f] = (l * _blocks(rows) * N_LANES + i) * width + j
-                if triangle and i == j:
-                    own_f[f] = prefactor_l[l]
-                else:
-                    other_f[f] = prefactor_l[l]
-                f += 1
-    return place_f, own_f, other_f
 
 
 @njit
@@ -166,7 +91,7 @@ def jacobian(
     l_max = table.shape[2] // n_max - 1
     n_lm, n_left, n_right = (l_max + 1) * (l_max + 1), left_edan.shape[1], right_edan.shape[1]
     rows, columns = left_edan.shape[3], right_edan.shape[3]
-    radial_blocks, row_blocks, column_blocks = _blocks(n_max), _blocks(rows), _blocks(columns)
+    radial_blocks, row_blocks, column_blocks = blocks_of(n_max), blocks_of(rows), blocks_of(columns)
     left_mixed, right_mixed = mix_left_sndm.size > 0, mix_right_sndm.size > 0
     q = np.empty((l_max + 2, l_max + 2))
     c = np.empty(l_max + 1)
@@ -187,11 +112,11 @@ def jacobian(
     w_rows = row_blocks * N_LANES * column_blocks
     w = np.empty(((l_max + 1) * w_rows, N_LANES))
     w_q = w.reshape(w.size)
-    place_f, _, other_f = _places(rows, columns, False, prefactor_l)
-    triangle_place_f, triangle_own_f, triangle_other_f = _places(rows, columns, True, prefactor_l)
+    place_f, _, _, other_f = places(rows, columns, False, prefactor_l)
+    triangle_place_f, _, triangle_own_f, triangle_other_f = places(rows, columns, True, prefactor_l)
     for e in range(first.size - 1):
-        _into_rows(left_edan, e, left)
-        _into_rows(right_edan, e, right)
+        into_rows(left_edan, e, left)
+        into_rows(right_edan, e, right)
         for p in range(first[e], first[e + 1]):
             r = distance_p[p]
             jacobian_pcf[p] = 0.0
@@ -226,9 +151,9 @@ def jacobian(
                     for l in range(l_max + 1):
                         row = l * w_rows
                         if by_left:
-                            _outer(l, n_lm, rows, d_left, of_left, right, right_row, column_blocks, row, False, w)
+                            outer(l, n_lm, rows, d_left, of_left, right, right_row, column_blocks, row, False, w)
                         if by_right:
-                            _outer(l, n_lm, rows, left, left_row, d_right, of_right, column_blocks, row, by_left, w)
+                            outer(l, n_lm, rows, left, left_row, d_right, of_right, column_blocks, row, by_left, w)
                     factor = factor_k[b]
                     if triangle:
                         for i in range(n_features):

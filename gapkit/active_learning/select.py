@@ -13,7 +13,6 @@ from ase.data import chemical_symbols, covalent_radii
 from ase.geometry import complete_cell
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
-from vesin import NeighborList as VesinList
 
 from .._validation import check_choice, check_integer, check_real, describe
 from ..exceptions import InvalidStructureError, SelectionWarning
@@ -255,6 +254,8 @@ def too_close(atoms: Atoms, d_min: float | None) -> str | None:
     """The pair of atoms that is closest in comparison with what it may be, if it is too close."""
     radii = covalent_radii[atoms.numbers]
     cutoff = 2.0 * _TOUCHING * float(radii.max()) if d_min is None else d_min
+    from vesin import NeighborList as VesinList  # imports CuPy where it is installed
+
     i, j, distances = VesinList(cutoff=cutoff, full_list=False, n_threads=1).compute(
         points=np.ascontiguousarray(atoms.positions, float),
         box=complete_cell(atoms.cell.array),

@@ -64,7 +64,7 @@ def check(
     findings = check_frames(frames, asked, cutoff=cutoff, units=units)
     if model is not None:
         fitted = load(model).remember(frames)
-        findings += check_doubts(fitted, show=not as_json) + check_weights(fitted)
+        findings += check_doubts(fitted, show=not as_json) + check_weights(fitted, show=not as_json)
         findings.sort(key=lambda f: SEVERITIES.index(f.severity))
     if as_json:
         print(json.dumps([f.as_dict() for f in findings], indent=1))

@@ -17,7 +17,7 @@ from ..datasets import LabelKeys
 from ..exceptions import LabelWarning, NumericalWarning
 from ..gp.observations import KINDS, Labels, labels_of
 
-__all__ = ["STATE", "console", "guarded", "print_ledger", "print_table"]
+__all__ = ["STATE", "console", "guarded", "print_ledger", "print_table", "warn_of_extrapolation"]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -110,3 +110,12 @@ def print_ledger(frames: Sequence[Any], keys: LabelKeys, source: str) -> None:
         console.print(f"sign      stress is {sign}{' (does tension grow with volume?)' if sign == 'not testable' else ''}")
         if sign.startswith("OPPOSITE"):
             errors.print("[bold yellow]warning:[/] the stress falls when the volume grows: its sign is probably wrong.")
+
+
+def warn_of_extrapolation(what: str, ratio: float) -> None:
+    """Say that a model is asked for what it was not trained on; ``ratio`` is that of `gapkit.model.familiar.extrapolated`."""
+    errors.print(
+        f"[bold yellow]warning:[/] extrapolation: {what} atoms that the model knows less of than of any it was trained on: "
+        f"standard deviations of local energies up to {ratio:.2g} times as large. Label some (gapkit select) and fit anew.",
+        soft_wrap=True,
+    )

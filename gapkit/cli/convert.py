@@ -10,6 +10,7 @@ from ase import Atoms
 
 from .._validation import describe
 from ..datasets import FORMATS, LabelKeys, guess_units, read_frames, without_labels, write_frames
+from ..datasets.read import file_and_index
 from ..exceptions import InvalidLabelError
 from .console import console, errors, guarded, print_ledger
 from .training import EnergyKey, ForcesKey, StressKey
@@ -50,7 +51,7 @@ def convert(
     """
     if output.suffix not in (".xyz", ".extxyz"):
         raise ValueError(describe("OUT", "a name that ends in .xyz or .extxyz", str(output), "It is extended xyz."))
-    if output.exists() and source.exists() and output.samefile(source):
+    if output.exists() and output.samefile(file_and_index(source)[0]):
         raise ValueError(describe("OUT", "another file than IN", str(output)))
     given = {"energy": energy_unit, "length": length_unit, "forces": force_unit, "stress": stress_unit}
     frames, keys = read_frames(

@@ -10,6 +10,7 @@ from importlib import metadata
 from ase.build import bulk
 
 from .. import __version__, _cpu
+from .._cuda.status import gpu_status
 from ..descriptors import SOAP
 from ..neighbors import NeighborList
 from .console import console, guarded
@@ -31,7 +32,10 @@ def doctor() -> None:
     console.print(f"threads    {os.cpu_count()} cores; " + ", ".join(f"{k}={v}" for k, v in threads.items()))
     state = "empty: the first call compiles" if _cpu.cache_is_empty() else "filled"
     console.print(f"cache      {_cpu.cache_folder()} ({state})")
-    console.print("gpu        not used by this version")
+    gpu = gpu_status()
+    console.print(
+        "gpu        " + (f"usable: {gpu.reason}" if gpu.usable else f"not usable: {gpu.reason}. {gpu.remedy}"), markup=False
+    )
     atoms = bulk("Si", cubic=True).repeat(3)
     descriptor = SOAP().fit([atoms])
     start = time.perf_counter()

@@ -14,8 +14,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from .._validation import check_choice
+from ..checks.findings import numbered
 from ..datasets import read_frames
 from ..model import GAPRegressor, Prediction, load
+from ..model.familiar import extrapolated
 from ..model.prediction import STD_CHOICES, STD_DEFAULT, UNCERTAINTY_CHOICES
 from ..report import (
     ERROR_HEADER,
@@ -31,7 +33,7 @@ from ..report import (
 )
 from ..validation import ErrorRow, UncertaintyRow, error_table, learning_curve, uncertainty_table
 from .config import config_of, dump_config
-from .console import console, errors, guarded, print_table
+from .console import console, errors, guarded, print_table, warn_of_extrapolation
 
 __all__ = ["evaluate", "predicted_frames"]
 
@@ -84,15 +86,18 @@ def evaluate(
     rows = error_table(frames, predictions)
     species = error_table(frames, predictions, by="species")
     bars = uncertainty_table(frames, predictions, calibration=fitted.calibration_)
+    beyond, ratio = extrapolated(fitted, predictions) if uncertainty != "prior" else ([], 0.0)
     points = learning_curve(fitted, read_frames(train)[0], frames, random_state=fitted.random_state) if train else []
     if as_json:
         tables = {"errors": map(asdict, rows), "force_errors_by_species": map(asdict, species), "error_bars": map(asdict, bars)}
         tables |= {"learning_curve": map(asdict, points)} if points else {}
-        print(json.dumps({name: list(table) for name, table in tables.items()}, indent=1))
+        print(json.dumps({**{name: list(table) for name, table in tables.items()}, "extrapolation": beyond}, indent=1))
     else:
         _print_tables(rows, species, bars, f"{model} on {test}")
         if points:
             print_table(LEARNING_HEADER, learning_rows(points), title=f"learning curve: fits to parts of {train}")
+    if beyond:
+        warn_of_extrapolation(f"{len(beyond)} of {len(frames)} frames ({numbered(beyond)}) have", ratio)
     if output:
         write(output, predicted_frames(frames, predictions), format="extxyz")
         if not as_json:

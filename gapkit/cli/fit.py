@@ -141,5 +141,5 @@ def _calibrate(model: GAPRegressor) -> None:
 
 
 def _check_weights(model: GAPRegressor) -> None:
-    for finding in check_weights(model):
+    for finding in check_weights(model, show=True):
         errors.print(f"[bold yellow]warning:[/] {finding.id}: {finding.message}. {finding.remedy}", soft_wrap=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -96,7 +97,7 @@ def generate(
         result = make()
     else:
         directory = output.with_name(output.name + ".labels") if journal is None else journal
-        named = {**recipe, **blocks, "start": frames, "labeler": None}
+        named = {**recipe, **blocks, "start": frames, "labeler": None, "driven by": _contents(recipe.get("driver"), folder)}
         structures = kept_in(directory, json.dumps(named, sort_keys=True, default=_as_text), make)
         labelled = _labelled(structures, recipe["labeler"], folder, directory, verbose=not as_json)
         result = labelled.frames
@@ -163,6 +164,13 @@ def _with_start(block: Any, folder: Path) -> Any:
 
 def _frames(name: Any, folder: Path) -> list[Atoms]:
     return [] if name is None else read_frames(folder / str(name))[0]
+
+
+def _contents(driver: Any, folder: Path) -> list[str]:
+    """Hashes of the files of a driver: another model of the same name gives other structures."""
+    names = [driver.get(key) for key in ("model", "script")] if isinstance(driver, Mapping) else []
+    files = [folder / str(name) for name in names if name is not None]
+    return [sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()]
 
 
 def _as_text(value: Any) -> str:

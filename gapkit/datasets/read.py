@@ -19,7 +19,7 @@ from ..gp.observations import voigt
 from .formats import UNITLESS, read_raw
 from .units import Units, scale_structure, units_of
 
-__all__ = ["LABEL_KEYS", "LabelKeys", "attach_labels", "read_frames", "without_labels"]
+__all__ = ["LABEL_KEYS", "LabelKeys", "attach_labels", "file_and_index", "read_frames", "without_labels"]
 
 LABEL_KEYS: dict[str, tuple[str, ...]] = {
     "energy": ("energy", "REF_energy", "dft_energy", "free_energy"),
@@ -122,7 +122,7 @@ def read_frames(
         If keys contradict each other, a named key is missing, or a label is empty or has the wrong shape.
     """
     asked = Path(path)
-    path, chosen = _chosen(asked)
+    path, chosen = file_and_index(asked)
     if path.is_file() and path.stat().st_size == 0:
         raise ValueError(f"{path} must hold structures; got an empty file.")
     raw, name = read_raw(path, format, species, chosen)
@@ -140,8 +140,16 @@ def read_frames(
     return result, keys
 
 
-def _chosen(path: Path) -> tuple[Path, str]:
-    """A file, and which of its frames are meant, in ASE's notation: ``name@index``."""
+def file_and_index(path: Path) -> tuple[Path, str]:
+    """A file, and which of its frames are meant, a slice in ASE's notation: what ``name@index`` says.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the index is none.
+    """
     if path.exists():  # names may have an @
         return path, ":"
     name, at, index = path.name.rpartition("@")

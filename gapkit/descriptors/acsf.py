@@ -136,7 +136,7 @@ class ACSF(Descriptor):
     @property
     def n_features(self) -> int:
         """Pair functions of every species and triplet functions of every pair of species."""
-        n, functions = len(self.species_), self._functions()
+        n, functions = len(self.species_), self.functions()
         return int(n * functions.pair_table.shape[2] + n * (n + 1) // 2 * len(functions.eta_h))
 
     def compute(self, neighbors: NeighborList, *, jacobian: bool = False, centers: slice | None = None) -> Features:
@@ -160,7 +160,8 @@ class ACSF(Descriptor):
         acsf_ops().pullback(*arguments, np.ascontiguousarray(dE_dx, float), result)
         return result
 
-    def _functions(self) -> _Functions:
+    def functions(self) -> _Functions:
+        """Tables of the functions of a distance, and which of them each triplet function multiplies."""
         pairs = tuple((float(eta), float(shift)) for eta, shift in self.g2_params or ())
         cosines = tuple(float(kappa) for kappa in self.g3_params or ())
         narrow, wide = (
@@ -171,7 +172,7 @@ class ACSF(Descriptor):
 
     def _arguments(self, neighbors: NeighborList, first: Index, species: Index) -> tuple[Any, ...]:
         """All that the loops take before their own arrays."""
-        functions = self._functions()
+        functions = self.functions()
         pairs = slice(int(first[0]), int(first[-1]))
         return (
             first - first[0],

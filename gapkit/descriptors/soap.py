@@ -32,7 +32,7 @@ Array = NDArray[np.float64]
 
 
 @lru_cache(maxsize=32)
-def _harmonic_constants(l_max: int) -> Array:
+def harmonic_constants_of(l_max: int) -> Array:
     from .._device.harmonics import harmonic_constants  # imports Numba
 
     return harmonic_constants(l_max)
@@ -177,7 +177,7 @@ class SOAP(Descriptor):
             and "function" in self.weighting
             and weight_end(self._weighting()) > hard_reach(self.r_cut, self.sigma)
         ):
-            knots = self._table().table[:, 0]
+            knots = self.radial_table().table[:, 0]
             warnings.warn(
                 f"The weighting does not vanish at {self.neighbor_range:.2f} Å: forces jump there, by "
                 f"{np.abs(knots[-1]).max() / np.abs(knots).max():.1e} of the largest radial function. Set cutoff_width, or use "
@@ -199,24 +199,24 @@ class SOAP(Descriptor):
 
     def compute(self, neighbors: NeighborList, *, jacobian: bool = False, centers: slice | None = None) -> Features:
         """Features of the environments of some atoms; see `Descriptor.compute`."""
-        channels = self._channels()
+        channels = self.channels()
         start, stop, _ = (centers or slice(None)).indices(neighbors.n_atoms)
         species = self.species_index(neighbors)
         geometry, radial = self._inputs(neighbors, species, (start, stop))
         left, right = self._factors_of_spectrum(geometry, radial, species[start:stop])
-        products = (left, right, channels.block_k3, *self._prefactors(channels))
+        products = (left, right, channels.block_k3, *self.prefactors(channels))
         spectrum = self._spectrum(products, channels)
-        norms = self._normalized(spectrum)
+        norms = self.normalized(spectrum)
         gradient = None
         if jacobian:
             gradient = np.empty((len(geometry[1]), 3, self._n_products(channels)))
-            mixing = (len(self._table().central), channels.mix_left, channels.mix_right)
+            mixing = (len(self.radial_table().central), channels.mix_left, channels.mix_right)
             of_products = norms if channels.linear is None else np.full_like(norms, -1.0)
             soap_ops().jacobian(*geometry, *radial, *mixing, *products, spectrum, of_products, gradient)
             if channels.linear is not None:
                 gradient = _mapped_gradient(gradient, channels.linear, spectrum, norms, geometry[0])
-            gradient = self._with_last(gradient, 0.0)
-        values = self._with_last(spectrum)
+            gradient = self.with_last(gradient, 0.0)
+        values = self.with_last(spectrum)
         state = _State(left, right, norms, geometry[1])
         return Features.of_atoms(values, species[start:stop], neighbors, (start, stop), gradient, state)
 
@@ -236,7 +236,7 @@ class SOAP(Descriptor):
         if self.average == "off":
             return super().transform(X)
         neighbors = NeighborList.from_atoms(X, self.neighbor_range)
-        species, channels = self.species_index(neighbors), self._channels()
+        species, channels = self.species_index(neighbors), self.channels()
         starts = neighbors.first_atom[:-1]
 
         def mean(of_atoms: Array) -> Array:
@@ -248,29 +248,29 @@ class SOAP(Descriptor):
         if self.average == "inner":
             left = mean(factors[0])
             factors = left, left if factors[1] is factors[0] else mean(factors[1])
-        spectrum = self._spectrum((*factors, channels.block_k3, *self._prefactors(channels)), channels)
+        spectrum = self._spectrum((*factors, channels.block_k3, *self.prefactors(channels)), channels)
         if self.average == "outer":
             spectrum = mean(spectrum)
-        self._normalized(spectrum)
-        return self._with_last(spectrum)
+        self.normalized(spectrum)
+        return self.with_last(spectrum)
 
     def pullback(self, features: Features, dE_dx: Array, dE_dw: Array | None = None) -> Array:
         """Gradient of an energy with respect to pair vectors, without a Jacobian; see `Descriptor.pullback`."""
-        ops, table, constants = soap_ops(), self._table(), _harmonic_constants(self.l_max)
-        channels, state, neighbors, n = self._channels(), features.state, features.neighbors, self._n_spectrum()
+        ops, table, constants = soap_ops(), self.radial_table(), harmonic_constants_of(self.l_max)
+        channels, state, neighbors, n = self.channels(), features.state, features.neighbors, self._n_spectrum()
         gradient, values = np.ascontiguousarray(dE_dx[:, :n], float), features.values[:, :n]
         if self.normalize:
             along = np.einsum("ef,ef->e", gradient, values)
-            gradient = _of_normalized(gradient, along, values, state.norms)
+            gradient = of_normalized(gradient, along, values, state.norms)
         if channels.linear is not None:
             gradient = gradient @ channels.linear
         of_left = np.zeros_like(state.left)
         of_right = of_left if state.right is state.left else np.zeros_like(state.right)
-        products = (state.left, state.right, channels.block_k3, *self._prefactors(channels))
+        products = (state.left, state.right, channels.block_k3, *self.prefactors(channels))
         ops.coefficient_gradient(*products, gradient, of_left, of_right)
-        of_coefficients = _unmix(of_left, channels.mix_left)
+        of_coefficients = unmix(of_left, channels.mix_left)
         if of_right is not of_left:
-            of_coefficients = of_coefficients + _unmix(of_right, channels.mix_right)
+            of_coefficients = of_coefficients + unmix(of_right, channels.mix_right)
         pairs = features.block
         result = np.empty((pairs.stop - pairs.start, 3))
         ops.pair_gradient(
@@ -291,7 +291,7 @@ class SOAP(Descriptor):
 
     def moved_features(self) -> list[NDArray[np.int64]] | None:
         """Blocks of the density that a neighbour adds to; the norm scales the others.  See `Descriptor.moved_features`."""
-        channels = self._channels()
+        channels = self.channels()
         mixed = channels.linear is not None or channels.mix_left.size or channels.mix_right.size
         if mixed or channels.n_densities < 3 or self._last_element is not None:
             return None  # of two species each moves three quarters: cutting them out would gain nothing
@@ -303,11 +303,11 @@ class SOAP(Descriptor):
         self, neighbors: NeighborList, species: NDArray[np.int64], centers: tuple[int, int]
     ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """What the loops take of the pairs, and of the radial functions."""
-        table, channels = self._table(), self._channels()
+        table, channels = self.radial_table(), self.channels()
         first = neighbors.first[centers[0] : centers[1] + 1]
         pairs = slice(int(first[0]), int(first[-1]))
         of_pairs = species[neighbors.neighbors[pairs]], neighbors.vectors[pairs], neighbors.distances[pairs]
-        constants = _harmonic_constants(self.l_max)
+        constants = harmonic_constants_of(self.l_max)
         radial = (table.reach, table.segments, table.table, constants, channels.density_s, channels.weight_s)
         return (first - first[0], *of_pairs), radial
 
@@ -315,14 +315,14 @@ class SOAP(Descriptor):
         self, geometry: tuple[Any, ...], radial: tuple[Any, ...], species: NDArray[np.int64]
     ) -> tuple[Array, Array]:
         """Both factors of the power spectrum [e, d, lm, n]; one array if they are the same."""
-        channels, central = self._channels(), self._table().central
+        channels, central = self.channels(), self.radial_table().central
         coefficients = np.empty((len(species), channels.n_densities, (self.l_max + 1) ** 2, len(central)))
         usual = channels.centre_sd is None
         soap_ops().expand(*geometry, *radial, species, central if usual else np.zeros_like(central), coefficients)
         if channels.centre_sd is not None:
             coefficients[:, :, 0, :] += channels.centre_sd[species][:, :, None] * central
-        left = _mix(coefficients, channels.mix_left)
-        return left, left if channels.mix_right is channels.mix_left else _mix(coefficients, channels.mix_right)
+        left = mix(coefficients, channels.mix_left)
+        return left, left if channels.mix_right is channels.mix_left else mix(coefficients, channels.mix_right)
 
     def _spectrum(self, products: tuple[Any, ...], channels: Channels) -> Array:
         """Features before they are normalised."""
@@ -333,7 +333,7 @@ class SOAP(Descriptor):
         mapped: Array = (channels.linear @ spectrum.T).T
         return np.ascontiguousarray(mapped)
 
-    def _normalized(self, spectrum: Array) -> Array:
+    def normalized(self, spectrum: Array) -> Array:
         """Divide by the norms, in place, and return them; negative ones stand for "not normalised"."""
         if not self.normalize:
             return np.full(len(spectrum), -1.0)
@@ -348,14 +348,15 @@ class SOAP(Descriptor):
         """Value of the element after the power spectrum, which some foreign bases have."""
         return self.rbf.last_element if isinstance(self.rbf, ForeignBasis) else None
 
-    def _with_last(self, spectrum: Array, value: float | None = None) -> Array:
+    def with_last(self, spectrum: Array, value: float | None = None) -> Array:
         """Append the last element of QUIP's vectors."""
         if self._last_element is None:
             return spectrum
         value = self._last_element if value is None else value
-        return np.concatenate([spectrum, np.full((*spectrum.shape[:-1], 1), value)], axis=-1)
+        return np.concatenate([spectrum, np.full_like(spectrum[..., :1], value)], axis=-1)
 
-    def _table(self) -> RadialTable:
+    def radial_table(self) -> RadialTable:
+        """Radial functions, with cutoff function and weighting."""
         shape = float(self.r_cut), int(self.n_max), int(self.l_max), float(self.sigma)
         if isinstance(self.rbf, ForeignBasis):
             return self.rbf.radial_table(*shape, float(self.cutoff_width or 0.0))
@@ -364,7 +365,8 @@ class SOAP(Descriptor):
     def _weighting(self) -> Weighting:
         return frozen_weighting(self.weighting)
 
-    def _channels(self) -> Channels:
+    def channels(self) -> Channels:
+        """Which products of coefficients there are, for the species of the descriptor."""
         if isinstance(self.rbf, ForeignBasis):
             return self.rbf.channels(self.species_, self.n_max, self.l_max)
         return channels_of(self.compression, self.species_, self.n_max)
@@ -375,10 +377,10 @@ class SOAP(Descriptor):
 
     def _n_spectrum(self) -> int:
         """Number of features, but for a last element."""
-        channels = self._channels()
+        channels = self.channels()
         return self._n_products(channels) if channels.linear is None else channels.linear.shape[0]
 
-    def _prefactors(self, channels: Channels) -> tuple[Array, Array]:
+    def prefactors(self, channels: Channels) -> tuple[Array, Array]:
         """Factor of each block of channels, and of each l."""
         if isinstance(self.rbf, ForeignBasis):
             return channels.factor_k, self.rbf.prefactors(self.l_max)
@@ -386,7 +388,7 @@ class SOAP(Descriptor):
         return channels.factor_k if self.normalize else np.ones_like(channels.factor_k), np.pi * np.sqrt(8.0) * of_l
 
 
-def _of_normalized(gradient: Array, along: Array, values: Array, norms: Array) -> Array:
+def of_normalized(gradient: Array, along: Array, values: Array, norms: Array) -> Array:
     """(g - x (x . g)) / |p| for vectors x = p / |p|, whose product with g is given; g itself where nothing was divided."""
     divisors = np.where(norms > 0.0, norms, np.where(norms < 0.0, 1.0, np.inf))
     result: Array = (gradient - np.where(norms < 0.0, 0.0, along)[..., None] * values) / divisors[..., None]
@@ -399,20 +401,22 @@ def _mapped_gradient(gradient: Array, linear: csr_array, values: Array, norms: A
     mapped = flat.reshape(*gradient.shape[:2], -1)
     environment = np.repeat(np.arange(len(values)), np.diff(first))
     along = np.einsum("pcf,pf->pc", mapped, values[environment])
-    return _of_normalized(mapped, along, values[environment][:, None, :], norms[environment][:, None])
+    return of_normalized(mapped, along, values[environment][:, None, :], norms[environment][:, None])
 
 
-def _mix(coefficients: Array, mixing: Array) -> Array:
+def mix(coefficients: Array, mixing: Array) -> Array:
     """Channels [e, d, lm, m] of one factor of the power spectrum; the coefficients themselves without mixing."""
     if not mixing.size:
         return coefficients
     mixed = np.tensordot(coefficients, mixing, axes=([1, 3], [0, 1]))  # [e, lm, d, m]
-    return np.ascontiguousarray(mixed.transpose(0, 2, 1, 3))
+    contiguous: Array = mixed.transpose(0, 2, 1, 3).astype(float, order="C", copy=False)  # CuPy's arrays have this too
+    return contiguous
 
 
-def _unmix(gradient: Array, mixing: Array) -> Array:
+def unmix(gradient: Array, mixing: Array) -> Array:
     """Adjoint of `_mix`."""
     if not mixing.size:
         return gradient
     result = np.tensordot(gradient, mixing, axes=([1, 3], [2, 3]))  # [e, lm, s, n]
-    return np.ascontiguousarray(result.transpose(0, 2, 1, 3))
+    contiguous: Array = result.transpose(0, 2, 1, 3).astype(float, order="C", copy=False)
+    return contiguous

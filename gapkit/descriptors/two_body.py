@@ -24,6 +24,16 @@ _DISTANCE = (1,)  # the exponents of the distance itself
 _LARGEST_EXPONENT = 20
 
 
+class OfDistances(NamedTuple):
+    """Of the distances of pairs: features, their slopes (None for 1), weights, their slopes, and the cutoff function."""
+
+    values: Array
+    slopes: Array | None
+    weights: Array
+    weight_slopes: Array
+    cutoff: Array
+
+
 class _State(NamedTuple):
     """What the adjoint needs again: unit vectors of the pairs, slopes of features and weights; and the cutoff function."""
 
@@ -163,9 +173,7 @@ class TwoBody(_Body):
         index = np.arange(block.start, block.stop)
         pairs = index[(index < neighbors.reverse[block]) & (neighbors.distances[block] < self.r_cut)]
         r = neighbors.distances[pairs]
-        values, slopes = self._powers(r)
-        cutoff, cutoff_slopes = falling_cosine(r, float(self.r_cut), float(self.cutoff_width))
-        weights, weight_slopes = self._with_tail(r, cutoff, cutoff_slopes)
+        values, slopes, weights, weight_slopes, cutoff = self.of_distances(r)
         units = neighbors.vectors[pairs] / r[:, None]
         owners = np.column_stack([neighbors.centers[pairs], neighbors.neighbors[pairs]])
         low, high = np.sort(species[owners], axis=1).T
@@ -185,6 +193,13 @@ class TwoBody(_Body):
             weight_gradient=weight_slopes[:, None] * units if jacobian else None,
             state=_State(units, slopes, weight_slopes, cutoff),
         )
+
+    def of_distances(self, r: Array) -> OfDistances:
+        """Features and weights of pairs, with slopes; ``r`` (Å) may be a CuPy array where the only feature is the distance."""
+        values, slopes = self._powers(r)
+        cutoff, cutoff_slopes = falling_cosine(r, float(self.r_cut), float(self.cutoff_width))
+        weights, weight_slopes = self._with_tail(r, cutoff, cutoff_slopes)
+        return OfDistances(values, slopes, weights, weight_slopes, cutoff)
 
     def pullback(self, features: Features, dE_dx: Array, dE_dw: Array | None = None) -> Array:
         """Gradient of an energy with respect to pair vectors; see `Descriptor.pullback`."""

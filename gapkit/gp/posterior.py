@@ -28,6 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack, solve_triangular
 
+from .._backend import solve_transposed_upper
+
 __all__ = ["RowFactor", "SparsePosterior"]
 
 Array = NDArray[np.float64]
@@ -156,8 +158,8 @@ class SparsePosterior:
     def data_variance(self, phi: Array) -> Array:
         """|R⁻ᵀφ|² of each row of ``phi`` (n, n_sparse): what the labels leave of the variance at the sparse points."""
         if phi.shape[1] == 0:
-            return np.zeros(len(phi))
-        scaled = solve_triangular(self.factor, phi.T, trans="T", check_finite=False)
+            return np.zeros_like(phi, shape=len(phi))
+        scaled = solve_transposed_upper(self.factor, phi.T)
         result: Array = np.einsum("mn,mn->n", scaled, scaled)
         return result
 

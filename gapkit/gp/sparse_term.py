@@ -8,8 +8,9 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import blas, lapack, solve_triangular
+from scipy.linalg import lapack, solve_triangular
 
+from .._backend import solve_lower
 from ..descriptors import Descriptor
 from ..kernels import Kernel
 
@@ -144,7 +145,7 @@ def whiten(terms: Sequence[SparseTerm], rows: Array) -> Array:
     terms : sequence of SparseTerm
         Terms of the model.
     rows : ndarray of shape (n_rows, n_sparse)
-        C-ordered; overwritten.
+        C-ordered; overwritten.  A CuPy array if the factors are.
 
     Returns
     -------
@@ -154,7 +155,7 @@ def whiten(terms: Sequence[SparseTerm], rows: Array) -> Array:
     for term in terms:
         for factor, columns in zip(term.cholesky, term.columns, strict=True):
             if factor.size and len(rows):
-                rows[:, columns] = blas.dtrsm(1.0, factor, rows[:, columns].T, lower=1, overwrite_b=1).T
+                rows[:, columns] = solve_lower(factor, rows[:, columns].T).T
     return rows
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .._backend import kernel_ops
+from .._backend import is_on_gpu, kernel_ops
 from .._validation import check_real
 from .base import Curvature, Kernel
 
@@ -54,6 +54,11 @@ class DotProduct(Kernel):
         """g(x) = sum_m alpha_m k(x, s_m) and its gradient; see `Kernel.sum_and_gradient`.  Products stay in the cache."""
         if not float(self.zeta).is_integer():
             return super().sum_and_gradient(X, S, alpha)
+        if is_on_gpu(X):  # whose memory is its cache
+            products = X @ S.T
+            value = np.empty_like(products, shape=len(products))
+            kernel_ops(X).powers(int(self.zeta), alpha, products, value)
+            return value, products @ S
         value, gradient = np.empty(len(X)), np.empty(X.shape)
         step = max(1, _CACHED // (len(S) * _ROWS)) * _ROWS
         products = np.empty((min(step, len(X)), len(S)))

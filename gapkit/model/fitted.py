@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..gp.posterior import RowFactor
 from ..neighbors import NeighborList, check_structures
 from .baseline import Baseline, add_baseline
 from .calibrating import calibrated
+from .device import on_gpu
 from .fitting import chunks_of_frames
 from .glue import Glue
 from .parameters import TermParameters
@@ -28,6 +30,7 @@ from .potential import Potential
 from .prediction import STD_DEFAULT, Prediction, predict
 from .progress import track
 from .repulsion import ZBL
+from .terms import Term
 from .training import TrainingSet
 from .uncertainty import UncertaintyMethods
 
@@ -45,6 +48,8 @@ class FittedModel(RegressorMixin, UncertaintyMethods, TermParameters):  # type: 
     factors_: dict[str, RowFactor]
     training_: TrainingSet | None
     table_errors_: dict[str, float]
+    terms_: list[tuple[str, Term]]
+    device: str
     verbose: int
     card_: dict[str, Any]
 
@@ -119,10 +124,21 @@ class FittedModel(RegressorMixin, UncertaintyMethods, TermParameters):  # type: 
             If a structure is invalid or contains a species that the model was not trained on.
         ValueError
             If the uncertainty needs a posterior and the model has none, or "prior" is asked for more than local energies.
+        GPUNotAvailable, NotOnGPUError
+            With device="cuda", if there is no GPU, or no GPU code for a part of the model or for the uncertainty.
+        DeviceMemoryError
+            If the GPU has too little memory.
         """
         check_is_fitted(self, "potential_")
         frames = check_structures(frames)
         result: list[Prediction] = []
+        there = on_gpu(self.device, self.potential_, [name for name, _ in self.terms_], uncertainty, std)
+        if there is not None:
+            for k, atoms in track(enumerate(frames), "predictions", len(frames), show=bool(self.verbose) and len(frames) > 1):
+                one = there.predict(atoms, uncertainty=uncertainty, std=std, frame=k)
+                one = replace(one, forces=one.forces if forces else None, stress=one.stress if stress else None)
+                result += self.complete([one], [atoms], k)
+            return result
         slow = uncertainty is not None and not {"forces", "stress"}.isdisjoint(std)
         chunks = list(chunks_of_frames(frames, _EVALUATE_ATOMS // 4 if slow else _EVALUATE_ATOMS))
 

@@ -78,6 +78,7 @@ def save(model: GAPRegressor, path: str | Path, *, posterior: bool = True) -> No
         "n_labels": model.n_labels_,
         "table_errors": model.table_errors_,
         "unexplained": model.unexplained_,
+        "familiar_std": model.familiar_std_,
         "calibration": None if model.calibration_ is None else model.calibration_.to_plain(),
         "card": model.card_,
         "versions": {"numpy": np.__version__, "scipy": scipy.__version__},
@@ -101,8 +102,8 @@ def save(model: GAPRegressor, path: str | Path, *, posterior: bool = True) -> No
 
 
 def _without_calculator(model: GAPRegressor) -> GAPRegressor:
-    """The parameters that a file can hold."""
-    explicit = model.explicit()
+    """The parameters that a file can hold: where a model is evaluated is no part of it, nor are calculators."""
+    explicit = model.explicit().set_params(device="cpu")
     return explicit.set_params(baseline=None) if isinstance(explicit.baseline, Baseline) else explicit
 
 
@@ -190,6 +191,7 @@ def load(path: str | Path, baseline: Any = None, *, use_central_weight: bool = F
         model.n_labels_ = dict(document["n_labels"])
         model.card_ = dict(document.get("card", {}))
         model.unexplained_ = dict(document.get("unexplained", {}))
+        model.familiar_std_ = float(document.get("familiar_std", 0.0))
         model.table_errors_ = dict(document.get("table_errors", {}))
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise ModelFormatError(

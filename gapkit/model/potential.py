@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +19,16 @@ from .repulsion import Repulsion
 from .sums import PointSum, sums_of
 from .tables import tables_of
 
-__all__ = ["APPROXIMATIONS", "Potential", "posterior_of"]
+__all__ = ["APPROXIMATIONS", "ON_DEVICE", "Potential", "posterior_of"]
 
 Array = NDArray[np.float64]
 
 APPROXIMATIONS = ("dtc", "sor", "fitc", "vfe")
 """Treatments of what the sparse points miss; see `gapkit.GAPRegressor`."""
+
+
+ON_DEVICE = "on_device"
+"""Where a potential keeps what `gapkit.model.on_device` has put on the GPU."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,10 @@ class Potential:
             [EnvironmentVariance.of_group(term, group) if len(points) else None for group, points in enumerate(term.points)]
             for term in self.terms
         ]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and other processes get: nothing that is on a GPU."""
+        return {name: value for name, value in self.__dict__.items() if name != ON_DEVICE}
 
     @property
     def neighbor_range(self) -> float:

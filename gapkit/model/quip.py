@@ -142,6 +142,7 @@ def from_quip(quip: QuipModel, path: Path, baseline: Any = None, *, use_central_
     model.factors_, model.training_, model.search_, model.calibration_ = {}, None, None, None
     model.e0_source_ = dict.fromkeys(by_symbol, "QUIP's file")
     model.n_labels_, model.unexplained_, model.table_errors_ = {}, {}, {}
+    model.familiar_std_ = 0.0
     model.card_ = {}
     return model
 

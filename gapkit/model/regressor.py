@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Sequence
 from concurrent.futures import Executor
-from copy import copy, deepcopy
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any, Self
 
@@ -15,14 +15,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._validation import check_choice, check_integer, check_real
 from ..exceptions import NumericalWarning
-from ..gp.calibration import Calibration, check_calibration
+from ..gp.calibration import Calibration
 from ..gp.observations import KINDS, Noise
 from ..neighbors import check_structures
 from .atomic_energies import AtomicEnergies, fit_atomic_energies
 from .automatic import decide_terms
 from .baseline import atomic_energies_above, decide_baseline, without_baseline
-from .calibrating import check_source, errors_left_out, errors_of_frames, misspecified
+from .calibration_methods import CalibrationMethods
 from .card import data_card, software_card
+from .device import check_device
+from .familiar import largest_familiar_std
 from .fitted import FittedModel
 from .fitting import choose_terms, collect_labels, grow_terms
 from .folding import fold_rows, solve
@@ -40,7 +42,7 @@ from .unexplained import largest_unexplained
 __all__ = ["GAPRegressor"]
 
 
-class GAPRegressor(FittedModel):
+class GAPRegressor(CalibrationMethods, FittedModel):
     r"""Gaussian approximation potential: a sparse Gaussian process of local energies, conditioned on DFT.
 
     The energy of a structure is a sum over the environments of every term and a constant per species,
@@ -80,6 +82,9 @@ class GAPRegressor(FittedModel):
         gap_fit, whose ``sparse_jitter`` it is: gapkit's own factorisation needs none, and drops points that others determine.
     random_state : int, optional
         Seed of the choice of sparse points, and of atoms for ``force_fraction``.
+    device : {"cpu", "cuda", "auto"}, default "cpu"
+        Where `predict` and `evaluate` run; fits run on the CPU.  "cuda": on a GPU, or an error that says what is missing.
+        "auto": there if it can be, else on the CPU, and the reason is logged once.  It is not kept in files.
     verbose : int, default 0
         1 shows progress bars.
 
@@ -121,6 +126,8 @@ class GAPRegressor(FittedModel):
         What ``optimize`` found.
     calibration_ : Calibration or None
         What `calibrate` found; standard deviations are calibrated with it.
+    familiar_std_ : float
+        Largest standard deviation of a local energy in the training set, eV, not calibrated; 0 where it is not known.
 
     References
     ----------
@@ -151,6 +158,7 @@ class GAPRegressor(FittedModel):
         force_fraction: float = 1.0,
         jitter: float = 0.0,
         random_state: int | None = None,
+        device: str = "cpu",
         verbose: int = 0,
     ) -> None:
         self.terms = terms
@@ -162,6 +170,7 @@ class GAPRegressor(FittedModel):
         self.force_fraction = force_fraction
         self.jitter = jitter
         self.random_state = random_state
+        self.device = device
         self.verbose = verbose
 
     def explicit(self, X: Sequence[Atoms] | None = None) -> GAPRegressor:
@@ -186,7 +195,7 @@ class GAPRegressor(FittedModel):
             labels = without_baseline(baseline, frames, collect_labels(frames), show=bool(self.verbose))
             terms, noise = decide_terms(self.terms, self.noise, frames, labels)
             optimize = self.optimize
-        names = ("e0", "approximation", "force_fraction", "jitter", "random_state", "verbose")
+        names = ("e0", "approximation", "force_fraction", "jitter", "random_state", "device", "verbose")
         kept = {name: getattr(self, name) for name in names}
         return GAPRegressor(terms, noise=noise, baseline=baseline, optimize=optimize, **kept)
 
@@ -227,6 +236,7 @@ class GAPRegressor(FittedModel):
         check_real("force_fraction", self.force_fraction, above=0.0, at_most=1.0, remedy=remedy)
         check_real("jitter", self.jitter, at_least=0.0, remedy="It is in eV², and 0 unless gap_fit is to be reproduced.")
         check_search(self.optimize, self.approximation, self.jitter)
+        check_device(self.device)
         show = bool(self.verbose)
         baseline = decide_baseline(self.baseline, self.terms is None, frames)
         given = collect_labels(frames, y)
@@ -248,6 +258,7 @@ class GAPRegressor(FittedModel):
         self.factors_ = factors
         self.search_ = of_kernels + of_amplitudes if self.optimize else None
         self.calibration_: Calibration | None = None
+        self.familiar_std_ = 0.0
         self.training_: TrainingSet | None = training
         self.baseline_, self.baseline_probes_ = baseline, probes
         self.e0_source_ = {chemical_symbols[z]: source for z, source in sources.items()}
@@ -378,6 +389,7 @@ class GAPRegressor(FittedModel):
             if not term.descriptor.one_per_atom
         }
         self.table_errors_ = check_tables(self.potential_, model.named, frames)
+        self.familiar_std_ = max(largest_familiar_std(self.potential_, frames), self.familiar_std_)  # old ones have not grown
         self.n_labels_ = {kind: sum(f.n_rows for name, f in self.factors_.items() if name.startswith(kind)) for kind in KINDS}
 
     def log_marginal_likelihood(self) -> float:
@@ -399,66 +411,3 @@ class GAPRegressor(FittedModel):
         check_is_fitted(self, "potential_")
         model = SparseModel(self.terms_, self.potential_.terms, self.noise_)
         return log_evidence(model, self.factors_, self.potential_.approximation)
-
-    def calibrate(
-        self,
-        X: str | Sequence[Atoms] = "loo",
-        *,
-        method: str = "isotonic",
-        by: str | None = None,
-        misspecification: bool = False,
-    ) -> Self:
-        """Learn from errors how large standard deviations should be; all that are given from then on are calibrated.
-
-        Standard deviations are those of the posterior, times a factor or through a non-decreasing function, separately for
-        energies, forces and stresses.  The noise of the labels has no part in this.
-
-        Parameters
-        ----------
-        X : "loo" or list of ase.Atoms, default "loo"
-            "loo": each training structure (at most 300 of them) predicted without it, in closed form, from a second pass
-            over the rows.  Or other structures with labels, as like as possible to those that are to be predicted.
-        method : {"scale", "isotonic"}, default "isotonic"
-            One factor, or a function.
-        by : None, "species" or "config_type", default None
-            Classes with factors of their own: the species of the atom (forces), or ``info["config_type"]``.
-        misspecification : bool, default False
-            Whether to widen the posterior first by what no weights of this model explain (pointwise optimal weights), until the
-            next fit.  Its own part vanishes with the number of labels; this one does not.  Needs the training set, and
-            structures to calibrate with.
-
-        Returns
-        -------
-        GAPRegressor
-            The estimator itself, with `calibration_`.
-
-        Raises
-        ------
-        ValueError
-            If there are fewer than 5 structures with labels, the model has no posterior, or "loo" is asked of a model from a
-            file, which has no training structures.
-
-        References
-        ----------
-        `gapkit.gp.calibration` has the formulas and their sources.
-        """
-        check_is_fitted(self, "potential_")
-        check_calibration(method, by)
-        if self.potential_.posterior is None:
-            raise ValueError("calibrate needs a model with its posterior. Save it with posterior=True, or fit anew.")
-        check_source(X, misspecification, has_training_set=self.training_ is not None)
-        model, show = SparseModel(self.terms_, self.potential_.terms, self.noise_), bool(self.verbose)
-        raw = copy(self)
-        raw.calibration_ = None
-        if self.factors_:  # undoes what misspecification has widened before
-            raw.potential_ = replace(self.potential_, posterior=solve(model, self.factors_)[0])
-        if misspecification and self.training_ is not None:
-            wide = misspecified(model, raw.potential_, self.training_, show=show)
-            raw.potential_ = replace(self.potential_, posterior=wide)
-        if isinstance(X, str) and self.training_ is not None:
-            errors = errors_left_out(model, raw.potential_, self.training_, by, self.random_state, show=show)
-        else:
-            errors = errors_of_frames(raw, X, by)
-        self.calibration_ = Calibration.fit(errors, method=method, by=by, source=X if isinstance(X, str) else "frames")
-        self.potential_ = raw.potential_
-        return self

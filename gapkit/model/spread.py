@@ -121,7 +121,7 @@ def deviations(potential: Potential, prior: Array, phi: Array, what: str) -> Arr
 
 def known_variance(potential: Potential, phi: Array) -> Array:
     """φ·φ of each row over the terms for which what the sparse points do not see counts."""
-    known = np.zeros(len(phi))
+    known = np.zeros_like(phi, shape=len(phi))  # on the GPU if the rows are
     for term in potential.terms:
         if potential.is_open(term):
             own = phi[:, term.columns[0].start : term.columns[-1].stop]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,10 @@ class PointSum(ABC):
     def value(self, x: Array) -> Array:
         """Values alone."""
         return self(x)[0]
+
+    def on_device(self, xp: Any, exact: PointSum) -> PointSum:
+        """The same function of CuPy's arrays; ``exact`` is what it stands for, of such arrays."""
+        raise NotImplementedError
 
 
 class ExactSum(PointSum):

@@ -7,6 +7,7 @@ Forces are the exact gradient of the splined energy.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,26 @@ class _Line(PointSum):
     def __call__(self, x: Array) -> tuple[Array, Array]:
         return self.spline(x[:, 0]), self.slope(x[:, 0])[:, None]
 
+    def on_device(self, xp: Any, exact: PointSum) -> PointSum:
+        """The same function of CuPy's arrays."""
+        return _LineOnDevice(self.spline, xp)
+
+
+class _LineOnDevice(PointSum):
+    """The pieces of a spline with equally spaced knots, found by division."""
+
+    def __init__(self, spline: CubicHermiteSpline, xp: Any) -> None:
+        self.low, self.n_pieces = float(spline.x[0]), len(spline.x) - 1
+        self.inverse = self.n_pieces / float(spline.x[-1] - spline.x[0])
+        self.knots, self.pieces = xp.asarray(spline.x), xp.asarray(np.ascontiguousarray(spline.c.T))
+
+    def __call__(self, x: Array) -> tuple[Array, Array]:
+        r = x[:, 0]
+        k = np.clip(np.floor((r - self.low) * self.inverse).astype(np.int64), 0, self.n_pieces - 1)
+        t, c = r - self.knots[k], self.pieces[k]
+        value = ((c[:, 0] * t + c[:, 1]) * t + c[:, 2]) * t + c[:, 3]
+        return value, ((3.0 * c[:, 0] * t + 2.0 * c[:, 1]) * t + c[:, 2])[:, None]
+
 
 class _Box(PointSum):
     """Function of three distances: tensor product of cubic B-splines in a box, the exact sum outside."""
@@ -64,6 +85,27 @@ class _Box(PointSum):
         table_ops().tricubic(self.coefficients, self.low, self.inverse, np.ascontiguousarray(x), value, slope)
         outside = ((x < self.box[0]) | (x > self.box[1])).any(axis=1)
         if outside.any():
+            value[outside], slope[outside] = self.exact(x[outside])
+        return value, slope
+
+    def on_device(self, xp: Any, exact: PointSum) -> PointSum:
+        """The same function of CuPy's arrays."""
+        return _BoxOnDevice(self, exact, xp)
+
+
+class _BoxOnDevice(PointSum):
+    """A `_Box`; the host waits to know how many points are outside.  Rows of zeros, of no weight, may give anything."""
+
+    def __init__(self, box: _Box, exact: PointSum, xp: Any) -> None:
+        self.exact, self.xp, self.box = exact, xp, tuple(xp.asarray(x) for x in box.box)
+        self.of_spline = tuple(xp.asarray(x) for x in (box.coefficients, box.low, box.inverse))
+
+    def __call__(self, x: Array) -> tuple[Array, Array]:
+        value, slope = np.empty_like(x, shape=len(x)), np.empty_like(x)
+        table_ops(x).tricubic(*self.of_spline, x, value, slope)
+        beyond = ((x < self.box[0]) | (x > self.box[1])).any(axis=1) & (x[:, 0] > 0.0)
+        outside = self.xp.flatnonzero(beyond)
+        if len(outside):
             value[outside], slope[outside] = self.exact(x[outside])
         return value, slope
 

@@ -91,6 +91,7 @@ def test_convert_errors(rmd17, tmp_path):
     assert "must be a name that ends in .xyz or .extxyz" in run("convert", rmd17, tmp_path / "a.db", code=1).output
     write(tmp_path / "a.xyz", load_silicon()[:2])
     assert "must be another file than IN" in run("convert", tmp_path / "a.xyz", tmp_path / "a.xyz", code=1).output
+    assert "must be another file than IN" in run("convert", f"{tmp_path / 'a.xyz'}@0", tmp_path / "a.xyz", code=1).output
     assert "There is no file" in run("convert", tmp_path / "none.npz", tmp_path / "b.xyz", code=1).output
     output = run("convert", rmd17, tmp_path / "b.xyz", "--energy-unit", "cal", code=1).output
     assert "`units.energy` must be one of eV, meV, Hartree" in output

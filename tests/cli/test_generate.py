@@ -11,8 +11,10 @@ from ase.io import read, write
 from numpy.testing import assert_allclose
 from typer.testing import CliRunner
 
+from gapkit import SOAP, DotProduct, GAPRegressor, Noise, Term
 from gapkit.cli.main import app
-from gapkit.datasets import KINDS
+from gapkit.datasets import KINDS, generate
+from tests.conftest import labelled
 
 
 def run(*arguments: object, code: int = 0):
@@ -107,6 +109,22 @@ def test_errors(folder, monkeypatch, arguments, message):
     assert message in result.output.replace("\n", " ")
     assert "Traceback" not in result.output
     assert not list(folder.glob("generated*"))
+
+
+def test_a_model_drives(folder):
+    soap = Term(SOAP(4.0, 4, 3, 0.5), DotProduct(2), n_sparse=20)
+    frames = [labelled(atoms) for atoms in generate({"rattle": {"n": 8, "min_edge": 0}}, [bulk("Cu", cubic=True)]).frames]
+    GAPRegressor([("soap", soap)], noise=Noise(), random_state=0).fit(frames).save(folder / "a.gap")
+    arguments = ("generate", folder / "cu.xyz@0", "--kinds", "md", "--driver", folder / "a.gap", "--seed", 2, "--json")
+    for setting in ("temperatures=[200]", "n=2", "every=5", "equilibrate=5", "min_edge=0"):
+        arguments += ("--set", f"md.{setting}")
+    found = json.loads(run(*arguments, "-o", folder / "1.xyz").stdout)
+    assert found["blocks"] == [{"name": "md", "kind": "md", "frames": 2, "too_close": 0}]
+    run(*arguments, "-o", folder / "2.xyz")
+    one, two = (read(folder / f"{k}.xyz", ":") for k in (1, 2))
+    assert [atoms.info["config_type"] for atoms in one] == ["md_200K"] * 2
+    assert_allclose(one[1].positions, two[1].positions, rtol=0, atol=0)
+    assert not one[1].calc  # structures without labels
 
 
 def test_help_names_all_kinds():

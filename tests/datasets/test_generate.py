@@ -155,6 +155,26 @@ def test_layers_are_stacked_as_in_the_crystal(name, reach, neighbors, face):
     assert_allclose(slab.cell[2, :2], 0.0, atol=1e-10)
 
 
+@pytest.mark.parametrize("face", [(0, 0, 1), (1, 0, 0), (1, 0, 1), (2, 1, -1)])
+@pytest.mark.parametrize(
+    ("crystal", "reach", "neighbors"), [(bulk("Mg"), 3.3, 12), (bulk("Si"), 2.5, 4)], ids=["hcp", "primitive"]
+)
+def test_layers_of_other_cells(crystal, reach, neighbors, face):
+    periodic = cut_crystal(crystal, face)[0].repeat((1, 1, 3))
+    assert len(neighbor_list("i", periodic, reach)) == neighbors * len(periodic)
+    slab = make_slab(crystal, face)
+    counts = np.bincount(neighbor_list("i", slab, reach), minlength=len(slab))
+    assert set(counts[np.abs(slab.positions[:, 2] - slab.positions[:, 2].mean()) < 1.5]) == {neighbors}
+
+
+def test_molecules():
+    ethanol = molecule("CH3CH2OH")
+    recipe = {"rattle": {"n": 3}, "md": {"temperatures": [300], "n": 2, "equilibrate": 10, "every": 3}, "isolated": {}}
+    frames = generate(recipe, [ethanol], driver=EMT()).frames
+    assert [len(atoms) for atoms in frames] == [9] * 5 + [1] * 3
+    assert not any(atoms.pbc.any() for atoms in frames)
+
+
 def test_surfaces_and_terraces():
     frames = made("surface", faces=[[1, 1, 1]], n=2, thickness=9.0, vacuum=11.0, rattle=0.02)
     heights = np.ptp(frames[0].positions[:, 2])

@@ -224,8 +224,8 @@ def test_values_of_a_pair_at_any_distance(amplitude, tmp_path):
 def test_equal_species_share_their_functions(structures):
     shared = SOAP(4.2, 4, 3, rbf=TurboBasis(amplitude_scaling=(1.0, 1.0), central_weight=(1.0, 0.5))).fit(structures)
     two = ours("two species").fit(structures)
-    assert shared._table().central.shape == (4,)
-    assert two._table().central.shape == (3 + 4,)
+    assert shared.radial_table().central.shape == (4,)
+    assert two.radial_table().central.shape == (3 + 4,)
 
 
 def test_short_vectors_are_not_normalised():

@@ -1,0 +1,293 @@
+"""A fitted potential on a GPU: which of its parts go there, and as what.
+
+Kernels, sums over sparse points and standard deviations are those of the CPU, given CuPy's arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.geometry import complete_cell
+
+from .._backend import cupy
+from .._cuda.engine import Engine, Evaluation
+from .._cuda.geometry import Geometry
+from .._cuda.launch import launch
+from .._cuda.memory import Memory
+from .._validation import describe
+from ..descriptors import ACSF, SOAP, Descriptor, ThreeBody, TwoBody
+from ..descriptors.acsf_on_device import AcsfOnDevice
+from ..descriptors.on_device import DeviceDescriptor, PairsOnDevice
+from ..descriptors.soap_on_device import SoapOnDevice
+from ..descriptors.triplets_on_device import TripletsOnDevice
+from ..exceptions import InvalidStructureError, NotOnGPUError
+from ..gp.sparse_term import SparseTerm
+from ..neighbors import SHORTEST_DISTANCE, NeighborList, check_structures
+from .device_spread import SpreadOnDevice
+from .potential import ON_DEVICE, Potential, posterior_of
+from .prediction import STD_DEFAULT, Prediction, wanted_deviations
+from .repulsion import Repulsion
+from .sums import ExactSum, PointSum, sums_of
+
+__all__ = ["ModelOnDevice", "check_uncertainty", "model_on_device", "on_device", "prediction_of"]
+
+_REMEDY = "Use device='cpu', or device='auto', which does."
+
+
+def descriptor_on_device(descriptor: Descriptor, species: Sequence[int], name: str) -> DeviceDescriptor:
+    """The device's form of a fitted descriptor; ``name`` is what messages call its term.
+
+    Raises
+    ------
+    NotOnGPUError
+        If it has none.
+    """
+    if isinstance(descriptor, SOAP):
+        return SoapOnDevice(descriptor, species)
+    if isinstance(descriptor, TwoBody):
+        plain = tuple(descriptor.exponents) == (1,) and descriptor.tail_exponent == 0
+        if plain:
+            return PairsOnDevice(descriptor, species)
+    if isinstance(descriptor, ACSF):
+        return AcsfOnDevice(descriptor, species)
+    if isinstance(descriptor, ThreeBody):
+        return TripletsOnDevice(descriptor, species)
+    raise NotOnGPUError(describe("device", f"'cpu' with the term {name}", "cuda", f"{descriptor!r} has no GPU code. {_REMEDY}"))
+
+
+class TermOnDevice:
+    """A `gapkit._cuda.engine.DeviceTerm`.
+
+    Parameters
+    ----------
+    number : int
+        Of the term in the model.
+    term : SparseTerm
+        With CuPy's arrays.
+    sums : list of PointSum or None
+        Energies of environments of each group, of CuPy's arrays.
+    descriptor : DeviceDescriptor
+        The device's form of the term's descriptor.
+    """
+
+    def __init__(self, number: int, term: SparseTerm, sums: Sequence[PointSum | None], descriptor: DeviceDescriptor) -> None:
+        self.number, self.term, self.sums, self.descriptor = number, term, sums, descriptor
+        self.blocks: list[Any] = []
+
+    def prepare(self, geometry: Geometry, memory: Memory) -> None:
+        """Divide the environments into blocks."""
+        self.blocks = self.descriptor.blocks(geometry, memory, [len(points) for points in self.term.points])
+
+    def add(self, geometry: Geometry, energies: Any, gradient: Any, spread: SpreadOnDevice | None) -> None:
+        """Add energies of atoms and gradients of pairs, as `gapkit.model.prediction` does on the CPU."""
+        for block in self.blocks:
+            features, of_group = self.descriptor.compute(geometry, block), self.sums[block.group]
+            assert of_group is not None  # noqa: S101 - groups without points have no block
+            kernel = None
+            if spread is not None and isinstance(of_group, ExactSum):
+                energy, slope, kernel = of_group.with_kernel(features.values)
+            else:
+                energy, slope = of_group(features.values)
+            of_weight, n_times = None, self.descriptor.multiplicity
+            if n_times != 1.0:
+                energy, slope = n_times * energy, n_times * slope
+            if features.weights is not None:
+                of_weight, energy = energy, energy * features.weights
+                slope = slope * features.weights[:, None]
+            self.descriptor.add_energies(block, energy, energies)
+            self.descriptor.pullback(geometry, block, features, slope, of_weight, gradient)
+            if spread is not None:
+                spread.add(self.number, self.term, self.descriptor, block, features, kernel)
+
+
+class RepulsionOnDevice:
+    """The `gapkit._cuda.engine.DeviceTerm` of a `Repulsion`."""
+
+    def __init__(self, core: Repulsion, species: Sequence[int]) -> None:
+        index = core.species_index[list(species)]
+        self.constants = cupy().asarray(np.ascontiguousarray(core.constants[np.ix_(index, index)]))
+
+    def prepare(self, geometry: Geometry, memory: Memory) -> None:
+        """Nothing is to be divided."""
+
+    def add(self, geometry: Geometry, energies: Any, gradient: Any, spread: Any) -> None:
+        """Add energies of atoms and gradients of pairs."""
+        of_pairs = geometry.vectors, geometry.distances, energies, gradient
+        launch("repulsion", geometry.n_atoms, geometry.first, geometry.neighbors, geometry.species, self.constants, *of_pairs)
+
+
+def term_on_device(term: SparseTerm, xp: Any) -> SparseTerm:
+    """The same term with CuPy's arrays."""
+    return replace(
+        term,
+        points=[xp.asarray(p) for p in term.points],
+        weights=[xp.asarray(w) for w in term.weights],
+        scales=None if term.scales is None else [xp.asarray(s) for s in term.scales],
+        cholesky=[xp.asarray(c) for c in term.cholesky],
+    )
+
+
+def on_device(potential: Potential, names: Sequence[str] = (), *, skin: float = 0.0, memory: Memory | None = None) -> Engine:
+    """Put a potential on the GPU.
+
+    Parameters
+    ----------
+    potential : Potential
+        Fitted.
+    names : sequence of str, optional
+        What messages call its terms.
+    skin : float, default 0
+        Extra range of the list of pairs, Å; for molecular dynamics.
+    memory : Memory, optional
+        What may be used; default: what is free.
+
+    Returns
+    -------
+    Engine
+
+    Raises
+    ------
+    NotOnGPUError
+        If a part of it has no GPU code; the message names it.
+    """
+    xp, terms = cupy(), []
+    known = [set(potential.e0), *(set(term.descriptor.species_) for term in potential.terms)]
+    if isinstance(potential.core, Repulsion):
+        known.append(set(np.flatnonzero(potential.core.species_index >= 0).tolist()))
+    species = sorted(set.intersection(*known))
+    for t, (term, alphas) in enumerate(zip(potential.terms, potential.coefficients, strict=True)):
+        name = repr(names[t]) if names else f"number {t}"
+        descriptor = descriptor_on_device(term.descriptor, species, name)
+        there, tables = term_on_device(term, xp), potential.tables[t]
+        sums = sums_of(there, [xp.asarray(a) for a in alphas])
+        if tables is not None:
+            sums = [None if t is None or of is None else t.on_device(xp, of) for t, of in zip(tables, sums, strict=True)]
+        terms.append(TermOnDevice(t, there, sums, descriptor))
+    cores = []
+    if potential.core is not None:
+        if not isinstance(potential.core, Repulsion):
+            what = type(potential.core).__name__
+            raise NotOnGPUError(
+                describe("device", f"'cpu' with the baseline's {what}", "cuda", f"It has no GPU code. {_REMEDY}")
+            )
+        cores.append(RepulsionOnDevice(potential.core, species))
+    e0 = [potential.e0[z] for z in species]
+    return Engine([*cores, *terms], species, e0, potential.neighbor_range, xp, skin=skin, memory=memory)
+
+
+class ModelOnDevice:
+    """A potential, and what of it is on the GPU.
+
+    Parameters
+    ----------
+    potential : Potential
+        Fitted.
+    engine : Engine
+        From `on_device`.
+    """
+
+    def __init__(self, potential: Potential, engine: Engine) -> None:
+        self.potential, self.engine = potential, engine
+
+    def twin(self, skin: float) -> ModelOnDevice:
+        """The same model with the pairs of another structure: for molecular dynamics, with a skin (Å)."""
+        return ModelOnDevice(self.potential, self.engine.twin(skin))
+
+    @cached_property
+    def with_posterior(self) -> Potential:
+        """The potential with CuPy's arrays, as far as standard deviations need them."""
+        posterior, xp = posterior_of(self.potential), self.engine.xp
+        there = replace(posterior, factor=xp.asarray(posterior.factor), weights=xp.asarray(posterior.weights))
+        terms = [term.term for term in self.engine.terms if isinstance(term, TermOnDevice)]
+        return replace(self.potential, terms=terms, posterior=there)
+
+    def predict(
+        self, atoms: Atoms, *, uncertainty: str | None = None, std: Collection[str] = STD_DEFAULT, frame: int = 0
+    ) -> Prediction:
+        """Evaluate a structure: `gapkit.model.prediction.predict` of one structure.
+
+        Parameters
+        ----------
+        atoms : ase.Atoms
+            One structure.
+        uncertainty : None or "exact", default None
+            Standard deviations.
+        std : collection of {"energy", "energies"}, default both
+            Which.
+        frame : int, default 0
+            What messages call the structure.
+
+        Returns
+        -------
+        Prediction
+
+        Raises
+        ------
+        InvalidStructureError
+            If it is invalid, or has a species that the model does not know.
+        NotOnGPUError
+            If the uncertainty has no GPU code.
+        """
+        potential, engine = self.potential, self.engine
+        spread = self.spread(uncertainty, std)
+        self.check(atoms, frame)
+        cell = complete_cell(atoms.cell.array)
+        result = engine.evaluate(atoms.numbers, atoms.positions, cell, atoms.pbc, energies=True, spread=spread)
+        if result.shortest < SHORTEST_DISTANCE:
+            NeighborList.from_atoms([atoms], potential.neighbor_range, first_frame=frame)  # raises, naming the atoms
+        return prediction_of(atoms, result)
+
+    def spread(self, uncertainty: str | None, std: Collection[str] = STD_DEFAULT) -> Callable[[int], SpreadOnDevice] | None:
+        """What makes a collector of standard deviations for a number of atoms; None if none are wanted; see `predict`."""
+        if uncertainty is None:
+            return None
+        check_uncertainty(uncertainty, std)
+        wanted = wanted_deviations(uncertainty, std)
+        return partial(SpreadOnDevice, self.with_posterior, wanted=wanted, memory=self.engine.memory)
+
+    def check(self, atoms: Atoms, frame: int = 0) -> None:
+        """Raise InvalidStructureError if a structure is invalid, or has a species that the model does not know."""
+        potential, engine = self.potential, self.engine
+        check_structures([atoms], first_frame=frame)
+        if not set(atoms.numbers.tolist()) <= set(engine.species):
+            neighbors = NeighborList.from_atoms([atoms], potential.neighbor_range, first_frame=frame)
+            for term in potential.terms:
+                term.descriptor.species_index(neighbors)  # raises, naming the species
+            raise InvalidStructureError(f"A species has no atomic energy in frame {frame}; give it in e0.")
+
+
+def check_uncertainty(uncertainty: str | None, std: Collection[str]) -> None:
+    """Raise `NotOnGPUError` if an uncertainty has no GPU code."""
+    wanted = wanted_deviations(uncertainty, std)
+    if uncertainty not in (None, "exact") or not wanted <= {"energy", "energies"}:
+        what = f"uncertainty={uncertainty!r} and std={tuple(std)}"
+        remedy = "A GPU gives the exact standard deviations of energy and energies. For others use device='cpu'."
+        raise NotOnGPUError(describe("device", f"'cpu' with {what}", "cuda", remedy))
+
+
+def model_on_device(potential: Potential, names: Sequence[str] = ()) -> ModelOnDevice:
+    """A potential on the GPU: put there once, and kept as long as the potential is."""
+    kept: dict[str, Any] = potential.__dict__  # as functools.cached_property does
+    if ON_DEVICE not in kept:
+        kept[ON_DEVICE] = ModelOnDevice(potential, on_device(potential, names))
+    result: ModelOnDevice = kept[ON_DEVICE]
+    return result
+
+
+def prediction_of(atoms: Atoms, result: Evaluation) -> Prediction:
+    """What the engine found of a structure, local energies among it."""
+    has_stress = bool(atoms.pbc.any()) and atoms.cell.rank == 3
+    assert result.energies is not None  # noqa: S101 - for the type checker
+    return Prediction(
+        energy=result.energy,
+        energies=result.energies,
+        forces=result.forces,
+        stress=result.virial / atoms.cell.volume if has_stress else None,
+        energy_std=result.energy_std,
+        energies_std=result.energies_std,
+    )
