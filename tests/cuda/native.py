@@ -35,6 +35,7 @@ YZ(tid,0) YZ(ctaid,0) YZ(ntid,1) YZ(nctaid,1)
 void gk_barrier0(void){pthread_barrier_wait(&bar);}
 #define M1(n) double gkm_##n(double x){return n(x);}
 M1(sqrt) M1(exp) M1(floor)
+double gkm_fmax(double x,double y){return fmax(x,y);}
 static void(*K)(void*); static void*A; static int whole;
 static void*work(void*q){tid=(int)(long)q;for(cta=0;cta<ncta;cta++){K(A);if(whole)pthread_barrier_wait(&bar);}return 0;}
 int gk_launch(void*f,void*a,int g,int b,int rev,int together){pthread_t*t=malloc(b*sizeof*t);K=(void(*)(void*))f;A=a;
