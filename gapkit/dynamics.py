@@ -142,7 +142,7 @@ class DeviceDynamics:
             How many.
         every : int, default 100
             Steps between two structures.
-        uncertainty : None or "exact", default None
+        uncertainty : None, "exact" or "fast", default None
             Standard deviations of the total and of local energies of these structures, which are evaluated once more for it.
 
         Yields

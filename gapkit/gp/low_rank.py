@@ -137,12 +137,13 @@ class LowRankVariance:
         probes = along[:, self.rank :]
         n_probes = probes.shape[1]
         if n_probes == 0:
-            return np.ones(len(rest))
+            result: Array = np.ones_like(rest)
+            return result
         seen = np.einsum("np,np->n", probes, probes) * (1.0 + 3.0 * np.sqrt(2.0 / n_probes))
         unseen = np.clip(1.0 - seen / np.where(rest > 0.0, rest, np.inf), 0.0, 1.0)
-        of_seen = np.full(len(rest), self.near)
+        of_seen = np.full_like(rest, self.near)  # on the GPU if the rest is
         if self.near < 1.0 and self.onset < 1.0:
             relative = np.clip(rest / np.where(prior > 0.0, prior, 1.0), self.onset, 1.0)
             of_seen *= (relative / self.onset) ** (np.log(self.near) / np.log(self.onset))
-        result: Array = np.maximum(unseen + (1.0 - unseen) * of_seen, self.floor)
+        result = np.maximum(unseen + (1.0 - unseen) * of_seen, self.floor)
         return result

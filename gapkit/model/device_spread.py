@@ -10,10 +10,11 @@ from .._backend import cupy
 from .._cuda.memory import Memory
 from ..descriptors.on_device import Block, DeviceDescriptor, DeviceFeatures
 from ..gp.sparse_term import SparseTerm
+from .fast_spread import closed_terms, fast_deviations
 from .potential import Potential
 from .spread import deviations, with_amplitudes
 
-__all__ = ["SpreadOnDevice"]
+__all__ = ["FastSpreadOnDevice", "SpreadOnDevice"]
 
 
 class SpreadOnDevice:
@@ -40,11 +41,16 @@ class SpreadOnDevice:
         self.xp, self.potential, self.wanted, self.memory = cupy(), potential, wanted, memory
         self.rows = None
         if "energies" in wanted:
-            memory.at_a_time(4 * 8.0 * n_atoms * potential.n_sparse, "standard deviations of local energies")
-            self.rows = self.xp.zeros((n_atoms, potential.n_sparse))
-        self.row = self.xp.zeros((1, potential.n_sparse))
+            memory.at_a_time(4 * 8.0 * n_atoms * self.n_columns, "standard deviations of local energies")
+            self.rows = self.xp.zeros((n_atoms, self.n_columns))
+        self.row = self.xp.zeros((1, self.n_columns))
         self.prior, self.total_prior = self.xp.zeros(n_atoms), self.xp.zeros(1)
         self.environments: dict[tuple[int, int], list[Any]] = {}
+
+    @property
+    def n_columns(self) -> int:
+        """Of the rows that are kept."""
+        return self.potential.n_sparse
 
     def add(
         self,
@@ -62,14 +68,18 @@ class SpreadOnDevice:
             kernel = term.kernel(seen, term.seen(group, term.points[group]))
         weights = None if features.weights is None else descriptor.multiplicity * features.weights
         kernel = kernel if weights is None else kernel * term.weights[group]
-        columns = term.columns[group]
-        self.row[0, columns] += kernel.sum(axis=0) if weights is None else weights @ kernel
-        if self.rows is not None:
-            descriptor.add_rows(block, weights, kernel, columns.start, self.rows)
+        for part, start in self._parts(number, group, kernel):
+            self.row[0, start : start + part.shape[1]] += part.sum(axis=0) if weights is None else weights @ part
+            if self.rows is not None:
+                descriptor.add_rows(block, weights, part, start, self.rows)
         if self.potential.is_open(term):
             descriptor.add_energies(block, term.delta**2 * term.kernel.diag(seen), self.prior)
             if "energy" in self.wanted:
                 self.environments.setdefault((number, group), []).append(seen)
+
+    def _parts(self, number: int, group: int, kernel: Any) -> list[tuple[Any, int]]:
+        """What is kept of the kernels of a block with the sparse points, and the first column of each part."""
+        return [(kernel, self.potential.terms[number].columns[group].start)]
 
     def results(self) -> tuple[Any, Any]:
         """Standard deviations (eV) of the local and of the total energies, None for what is not wanted."""
@@ -88,3 +98,27 @@ class SpreadOnDevice:
 
     def _deviations(self, rows: Any, prior: Any, what: str) -> Any:
         return deviations(self.potential, prior, with_amplitudes(self.potential.terms, rows), what)
+
+
+class FastSpreadOnDevice(SpreadOnDevice):
+    """Estimates instead: `gapkit.model.fast_spread.FastSpread` of one structure; ``potential.fast`` has CuPy's arrays."""
+
+    def __init__(self, potential: Potential, n_atoms: int, *, wanted: frozenset[str], memory: Memory) -> None:
+        self.closed, self.width = closed_terms(potential)
+        super().__init__(potential, n_atoms, wanted=wanted, memory=memory)
+
+    @property
+    def n_columns(self) -> int:
+        """Components along the directions, and sparse points of the terms for which only they count."""
+        return self.width
+
+    def _parts(self, number: int, group: int, kernel: Any) -> list[tuple[Any, int]]:
+        projection = self.potential.fast.projection[self.potential.terms[number].columns[group]]
+        result = [(kernel @ projection, 0)]
+        if number in self.closed:
+            result.append((kernel, self.closed[number].columns[group].start))
+        return result
+
+    def _deviations(self, rows: Any, prior: Any, what: str) -> Any:
+        closed = with_amplitudes(list(self.closed.values()), rows)
+        return fast_deviations(self.potential, closed, prior, what)

@@ -24,7 +24,7 @@ from ..neighbors import NeighborList
 from .potential import Potential
 from .spread import Spread, clipped, with_amplitudes
 
-__all__ = ["Committee", "FastSpread"]
+__all__ = ["Committee", "FastSpread", "closed_terms", "fast_deviations"]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -40,14 +40,8 @@ class FastSpread(Spread):
     def __init__(self, potential: Potential, neighbors: NeighborList, wanted: frozenset[str]) -> None:
         super().__init__(potential, neighbors, wanted)
         self.fast = potential.fast
-        start = self.fast.projection.shape[1]
-        self.closed: dict[int, SparseTerm] = {}
-        for t, term in enumerate(potential.terms):
-            if not potential.is_open(term):
-                ends = start + np.cumsum([0, *(len(p) for p in term.points)])
-                self.closed[t] = replace(term, columns=[slice(int(i), int(j)) for i, j in pairwise(ends)])
-                start = int(ends[-1])
-        self.rows = np.zeros((neighbors.n_atoms, start))
+        self.closed, width = closed_terms(potential)
+        self.rows = np.zeros((neighbors.n_atoms, width))
 
     def _take(self, t: int, group: int, atoms: Index | slice, kernel: Array) -> None:
         columns = self.potential.terms[t].columns[group]
@@ -60,13 +54,29 @@ class FastSpread(Spread):
         return with_amplitudes(list(self.closed.values()), self.rows)
 
     def _deviations(self, rows: Array, prior: Array, what: str) -> Array:
-        n = self.fast.projection.shape[1]
-        along, closed = rows[:, :n], rows[:, n:]
-        prior = prior + np.einsum("nm,nm->n", closed, closed)
-        rest = clipped(self.potential, self.fast.low_rank.rest(along, prior), prior, what)
-        estimate, _, _ = self.fast.low_rank.variances(along, rest, prior)
-        result: Array = np.sqrt(estimate)
-        return result
+        return fast_deviations(self.potential, rows, prior, what)
+
+
+def closed_terms(potential: Potential) -> tuple[dict[int, SparseTerm], int]:
+    """Terms for which only the sparse points count, with their columns in the rows of `FastSpread`, and how many those have."""
+    start, result = potential.fast.projection.shape[1], {}
+    for t, term in enumerate(potential.terms):
+        if not potential.is_open(term):
+            ends = start + np.cumsum([0, *(len(p) for p in term.points)])
+            result[t] = replace(term, columns=[slice(int(i), int(j)) for i, j in pairwise(ends)])
+            start = int(ends[-1])
+    return result, start
+
+
+def fast_deviations(potential: Potential, rows: Array, prior: Array, what: str) -> Array:
+    """Estimates from the rows of `FastSpread`, whitened; arrays may be CuPy's, if those of ``potential.fast`` are."""
+    n, low_rank = potential.fast.projection.shape[1], potential.fast.low_rank
+    along, closed = rows[:, :n], rows[:, n:]
+    prior = prior + np.einsum("nm,nm->n", closed, closed)
+    rest = clipped(potential, low_rank.rest(along, prior), prior, what)
+    estimate, _, _ = low_rank.variances(along, rest, prior)
+    result: Array = np.sqrt(estimate)
+    return result
 
 
 class Committee:

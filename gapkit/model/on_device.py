@@ -28,7 +28,7 @@ from ..descriptors.triplets_on_device import TripletsOnDevice
 from ..exceptions import InvalidStructureError, NotOnGPUError
 from ..gp.sparse_term import SparseTerm
 from ..neighbors import SHORTEST_DISTANCE, NeighborList, check_structures
-from .device_spread import SpreadOnDevice
+from .device_spread import FastSpreadOnDevice, SpreadOnDevice
 from .potential import ON_DEVICE, Potential, posterior_of
 from .prediction import STD_DEFAULT, Prediction, wanted_deviations
 from .repulsion import Repulsion
@@ -206,6 +206,15 @@ class ModelOnDevice:
         terms = [term.term for term in self.engine.terms if isinstance(term, TermOnDevice)]
         return replace(self.potential, terms=terms, posterior=there)
 
+    @cached_property
+    def with_fast_posterior(self) -> Potential:
+        """The same for estimates."""
+        fast, put, result = self.potential.fast, self.engine.xp.asarray, replace(self.with_posterior)
+        low_rank = replace(fast.low_rank, directions=put(fast.low_rank.directions), eigenvalues=put(fast.low_rank.eigenvalues))
+        # members are for forces
+        result.__dict__["fast"] = replace(fast, low_rank=low_rank, projection=put(fast.projection), members=[])
+        return result
+
     def predict(
         self, atoms: Atoms, *, uncertainty: str | None = None, std: Collection[str] = STD_DEFAULT, frame: int = 0
     ) -> Prediction:
@@ -215,7 +224,7 @@ class ModelOnDevice:
         ----------
         atoms : ase.Atoms
             One structure.
-        uncertainty : None or "exact", default None
+        uncertainty : None, "exact" or "fast", default None
             Standard deviations.
         std : collection of {"energy", "energies"}, default both
             Which.
@@ -248,6 +257,8 @@ class ModelOnDevice:
             return None
         check_uncertainty(uncertainty, std)
         wanted = wanted_deviations(uncertainty, std)
+        if uncertainty == "fast":
+            return partial(FastSpreadOnDevice, self.with_fast_posterior, wanted=wanted, memory=self.engine.memory)
         return partial(SpreadOnDevice, self.with_posterior, wanted=wanted, memory=self.engine.memory)
 
     def check(self, atoms: Atoms, frame: int = 0) -> None:
@@ -264,9 +275,9 @@ class ModelOnDevice:
 def check_uncertainty(uncertainty: str | None, std: Collection[str]) -> None:
     """Raise `NotOnGPUError` if an uncertainty has no GPU code."""
     wanted = wanted_deviations(uncertainty, std)
-    if uncertainty not in (None, "exact") or not wanted <= {"energy", "energies"}:
+    if uncertainty not in (None, "exact", "fast") or not wanted <= {"energy", "energies"}:
         what = f"uncertainty={uncertainty!r} and std={tuple(std)}"
-        remedy = "A GPU gives the exact standard deviations of energy and energies. For others use device='cpu'."
+        remedy = "A GPU gives exact and fast standard deviations of energy and energies. For others use device='cpu'."
         raise NotOnGPUError(describe("device", f"'cpu' with {what}", "cuda", remedy))
 
 

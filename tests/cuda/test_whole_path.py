@@ -198,17 +198,17 @@ def test_what_has_no_gpu_code_is_named(gpu, alloy, model, mixed):
     with pytest.raises(NotOnGPUError, match=r"`device` must be 'cpu' with the term 'ions'; got 'cuda'\. TwoBody"):
         tail.set_params(device="cuda").predict([mixed])
     model.device = "cuda"
-    for uncertainty, std in (("fast", ("energy",)), ("prior", ("energies",)), ("exact", ("forces",))):
-        with pytest.raises(NotOnGPUError, match="exact standard deviations of energy and energies"):
+    for uncertainty, std in (("fast", ("forces",)), ("prior", ("energies",)), ("exact", ("forces",))):
+        with pytest.raises(NotOnGPUError, match="exact and fast standard deviations of energy and energies"):
             model.evaluate([mixed], uncertainty=uncertainty, std=std)
 
 
 def test_auto_takes_the_cpu_and_says_why_once(gpu, alloy, model, mixed, caplog):
     _say_once.cache_clear()
-    expected = model.evaluate([mixed], uncertainty="fast")[0]
+    expected = model.evaluate([mixed], uncertainty="prior")[0]
     with caplog.at_level(logging.WARNING, "gapkit"):
         for _ in range(2):
-            found = model.set_params(device="auto").evaluate([mixed], uncertainty="fast")[0]
+            found = model.set_params(device="auto").evaluate([mixed], uncertainty="prior")[0]
     assert found.energy == expected.energy
     assert len(caplog.records) == 1
     assert "device='auto' takes the CPU" in caplog.text
@@ -295,6 +295,19 @@ def test_triplets(gpu, alloy, mixed, tabulate):
         moved = frames[1].copy()
         moved.rattle(0.05, seed=2)
         assert_same(there.predict(moved), model.set_params(device="cpu").evaluate([moved])[0])
+
+
+@pytest.mark.parametrize("exact", [512, 5])
+def test_fast_deviations(gpu, model, mixed, monkeypatch, exact):
+    """All directions, and few of them with random ones for the rest."""
+    from gapkit.model import fast_posterior
+
+    monkeypatch.setattr(fast_posterior, "_EXACT", exact)
+    monkeypatch.setattr(fast_posterior.FastPosterior.of.__func__, "__kwdefaults__", {"rank": 8, "n_members": 2})
+    (expected,), (found,) = (model.set_params(device=d).evaluate([mixed], uncertainty="fast") for d in ("cpu", "cuda"))
+    assert model.potential_.fast.low_rank.rank == (model.potential_.n_sparse if exact == 512 else 8)
+    assert_allclose(found.energy_std**2, expected.energy_std**2, rtol=1e-8, atol=1e-12)
+    assert_allclose(found.energies_std**2, expected.energies_std**2, rtol=1e-8, atol=1e-12)
 
 
 def test_the_self_test(gpu, monkeypatch, tmp_path, capsys):
