@@ -25,7 +25,7 @@ BEYOND = 1.5
 source stay below 1.0 in silicon, copper and ethanol; 2000 K after 300 K, vacancies after crystals, dissociation: 1.5 to 5."""
 
 _ATOMS = 3000  # of the training set whose standard deviations are looked at, in evenly spaced structures
-_CHUNK = 1000
+_CHUNK = 250  # atoms at a time: less memory than a chunk of rows takes
 
 
 def largest_familiar_std(potential: Potential, frames: Sequence[Atoms]) -> float:

@@ -191,8 +191,8 @@ def _fold_chunks(
         return chunk, list(whitened_rows(model.sparse, chunk, unexplained=approximation in ("fitc", "vfe")))
 
     for chunk, blocks in track(in_threads(rows_of, chunks), "rows", len(chunks), show=show):
-        for block in blocks:
-            fold_block(factors, model, block, chunk.noise_class, approximation)
+        while blocks:  # each goes before the next chunk comes
+            fold_block(factors, model, blocks.pop(0), chunk.noise_class, approximation)
 
 
 def fold_block(factors: Factors, model: SparseModel, block: RowBlock, noise_class: str, approximation: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from .._backend import n_threads
 from ..gp.design import _BLOCK_BYTES, _PRODUCT_BYTES
 from ..gp.observations import Labels, Noise
 from .fitting import _POOL
@@ -51,7 +52,8 @@ def fit_memory(sizes: FitSizes) -> Stages:
         "rows": {
             "kernels of sparse points": kernel,
             "factors of labels": factors,
-            "chunk": max(_chunk(sizes, chunk) for chunk in sizes.chunks),
+            # one on each thread
+            "chunk": min(n_threads(), len(sizes.chunks)) * max(_chunk(sizes, chunk) for chunk in sizes.chunks),
         },
         "solve": {
             "kernels of sparse points": kernel,

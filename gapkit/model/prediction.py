@@ -144,12 +144,14 @@ def predict(
     for t, term in enumerate(potential.terms):
         widest = max([1, *(len(points) for points in term.points)])
         of_block = partial(_of_block, potential, t, neighbors, gradient, spread is not None, committee)
-        centers = list(blocks_of_centers(term.descriptor.entries_until(neighbors), 8 * widest, _BLOCK))
+        bytes_per_entry = (32 if spread else 8) * widest  # kernels that are kept are beside their products and slopes
+        centers = list(blocks_of_centers(term.descriptor.entries_until(neighbors), bytes_per_entry, _BLOCK))
         for block in in_threads(of_block, centers):
             for atoms in block.features.owners.T:
                 np.add.at(energies, atoms, block.energy)
             if spread:
                 spread.add(t, block.features, block.kernels)
+            del block  # its kernels, before the next ones come
     derivatives = None
     if of_derivatives:
         derivatives = committee.results(wanted) if committee else derivative_deviations(potential, neighbors, of_derivatives)
