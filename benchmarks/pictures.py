@@ -31,6 +31,7 @@ def draw() -> list[Path]:
             [row[1] for row in atoms if row[0] == zeta], [row[2] for row in atoms if row[0] == zeta], style, label=zeta
         )
     growth.set(title="atoms", xlabel="atoms in the cell", ylabel="µs per atom", ylim=(0.0, None))
+    growth.xaxis.set_minor_formatter("")
     growth.legend()
     bars = [(row[0], row[2]) for row in rows_of("silicon_evaluate")[1:]] + [
         ("fit of 2720 atoms (gap_fit)", row[4]) for row in rows_of("silicon_fit")[1:]
@@ -43,6 +44,7 @@ def draw() -> list[Path]:
     points.loglog([row[0] for row in sparse], [row[1] for row in sparse], "o-", label="zeta 4")
     points.loglog([row[0] for row in sparse], [row[2] for row in sparse], "s--", label="zeta 2")
     points.set(title="sparse points", xlabel="sparse points", ylabel="µs per atom")
+    points.yaxis.set_minor_formatter("{x:g}")
     points.legend()
     of_species = rows_of("scaling_species")
     species.plot([row[0] for row in of_species], [row[1] for row in of_species], "o-")
