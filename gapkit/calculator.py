@@ -89,8 +89,7 @@ class GAPCalculator(Calculator):  # type: ignore[misc]
 
     def _place(self) -> None:
         """Put the model on the GPU, if it is to be there."""
-        names = [name for name, _ in self.model.terms_]
-        there = on_gpu(self.device, self.model.potential_, names, self.uncertainty, self.std)
+        there = on_gpu(self.device, self.model, self.uncertainty, self.std)
         # with pairs of its own, as other calculators of the model have other structures
         self._there = None if there is None else there.twin(self.skin)
 

@@ -111,7 +111,7 @@ class DeviceDynamics:
         if isinstance(model.baseline_, Baseline):
             remedy = "It is a calculator of ASE. Run ASE's own dynamics with GAPCalculator(model, device='cuda')."
             raise NotOnGPUError(describe("model", "one without a Baseline", model.baseline_, remedy))
-        there = on_gpu("cuda", model.potential_, [name for name, _ in model.terms_])
+        there = on_gpu("cuda", model)
         assert there is not None  # noqa: S101 - else it has raised
         self.model, self.n_steps, self._there = model, 0, there.twin(check_real("skin", skin, above=0.0, remedy="It is in Å."))
         self._there.check(atoms)

@@ -64,13 +64,17 @@ def test_cache_moves_when_any_source_changes(tmp_path):
 
 def test_compiled_loops_are_cached_where_the_hash_says(tmp_path):
     code = (
-        "from ase.build import bulk; from gapkit import SOAP; from gapkit import _cpu;"
-        "SOAP(3.0, 1, 0).fit_transform([bulk('Si')]); print(_cpu.cache_folder(), _cpu.cache_is_empty())"
+        "from ase.build import bulk; from gapkit import SOAP; from gapkit import _cpu; atoms = bulk('Si'); atoms.rattle(0.1);"
+        "print('features', SOAP(4.0, 4, 3).fit_transform([atoms]).tobytes().hex());"
+        "print(_cpu.cache_folder(), _cpu.cache_is_empty())"
     )
     first = python(code, NUMBA_CACHE_DIR=str(tmp_path), NUMBA_NUM_THREADS="1")
     assert "gapkit: compiling its loops for this machine, once" in first
     assert f"{tmp_path}/gapkit/{_cpu.source_hash()} False" in first
-    assert "compiling" not in python(code, NUMBA_CACHE_DIR=str(tmp_path), NUMBA_NUM_THREADS="1")
+    second = python(code, NUMBA_CACHE_DIR=str(tmp_path), NUMBA_NUM_THREADS="1")
+    assert "compiling" not in second
+    features = [next(line for line in output.splitlines() if line.startswith("features ")) for output in (first, second)]
+    assert features[0] == features[1]  # what is compiled here and what is found compiled is one code, to the last bit
 
 
 def test_a_cache_that_cannot_be_written_is_no_obstacle():

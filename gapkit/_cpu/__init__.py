@@ -16,11 +16,14 @@ from typing import TypeVar
 import numba
 from numba.core import config
 
-from .._device import FREE_ORDER
+from .._device import FREE_ORDER, device_function
 
-__all__ = ["cache_folder", "cache_is_empty", "cache_is_writable", "njit", "source_hash"]
+__all__ = ["cache_folder", "cache_is_empty", "cache_is_writable", "inlined", "njit", "source_hash"]
 
 _F = TypeVar("_F", bound=Callable[..., object])
+
+inlined = device_function
+"""Of parts of loops, which are compiled within them; a function of Python's callers is `njit`."""
 
 
 @lru_cache(maxsize=1)
@@ -55,7 +58,7 @@ def cache_is_empty() -> bool:
 
 
 def njit(function: _F) -> _F:
-    """The one decorator of all loops: cached, NumPy's division rules, sums in any order (but NaN and infinity respected).
+    """Decorate a loop that Python calls: cached, NumPy's division rules, sums in any order (NaN and infinity respected).
 
     No loop has threads of its own: it lets go of Python's lock, and threads work on blocks of atoms or frames
     (`gapkit._backend.in_threads`), so that loops and linear algebra keep the same cores busy and sums have one order.

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from .._device.angular import angular_power
 from .._device.pair import radial_functions, radial_functions_slopes
-from . import njit
+from . import inlined, njit
 
 __all__ = ["jacobian", "pullback", "values"]
 
@@ -29,7 +29,7 @@ Index = NDArray[np.int64]
 _BATCH = 256  # triplets that are worked on together: operations along them fill vector registers
 
 
-@njit
+@inlined
 def _most_neighbors(first: Index) -> int:
     most = 0
     for e in range(first.size - 1):
@@ -37,14 +37,14 @@ def _most_neighbors(first: Index) -> int:
     return most
 
 
-@njit
+@inlined
 def _first_feature(species_1: int, species_2: int, n_species: int, n_pair: int, n_triplet: int) -> int:
     """First triplet feature of a pair of neighbour species."""
     high, low = max(species_1, species_2), min(species_1, species_2)
     return n_species * n_pair + (high * (high + 1) // 2 + low) * n_triplet
 
 
-@njit
+@inlined
 def _by_species(begin: int, end: int, species_p: Index, distance_p: Array, reach: float, first_s: Index, pair_k: Index) -> None:
     """List the pairs begin ... end within reach, species by species: ``pair_k[first_s[s]:first_s[s + 1]]``."""
     n = 0
@@ -57,7 +57,7 @@ def _by_species(begin: int, end: int, species_p: Index, distance_p: Array, reach
     first_s[first_s.size - 1] = n
 
 
-@njit
+@inlined
 def _powers(n: int, cosine_m: Array, zeta_a: Index, sign_a: Array, base: Array, power_am: Array, lower_am: Array) -> None:
     """`angular_power` of a batch, angle by angle: every operation runs along the triplets.
 
@@ -82,7 +82,7 @@ def _powers(n: int, cosine_m: Array, zeta_a: Index, sign_a: Array, base: Array, 
             power[m] *= lower[m]
 
 
-@njit
+@inlined
 def _next_triplets(
     i: int,
     k: int,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from . import njit
+from . import inlined
 from .lanes import put, spread, take
 
 __all__ = ["gradients_of_lanes", "harmonics_of_batch"]
@@ -16,7 +16,7 @@ __all__ = ["gradients_of_lanes", "harmonics_of_batch"]
 Array = NDArray[np.float64]
 
 
-@njit
+@inlined
 def harmonics_of_batch(n_pairs: int, unit_cm: Array, weight_m: Array, constants: Array, q_lm: Array, y_am: Array) -> None:
     """Weight times Y_lm of a batch of unit vectors, as `harmonics`, with loops along the pairs.  ``q_lm`` is scratch space."""
     x_m, y_m, z_m = unit_cm[0], unit_cm[1], unit_cm[2]
@@ -54,7 +54,7 @@ def harmonics_of_batch(n_pairs: int, unit_cm: Array, weight_m: Array, constants:
                     row[i] = norm * q[i] * sine_m[i]
 
 
-@njit
+@inlined
 def gradients_of_lanes(
     c_an: Array, constants: Array, g_fm: Array, dg_fm: Array, geometry_km: Array, gradient_cm: Array
 ) -> None:

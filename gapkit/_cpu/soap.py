@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._device.pair import radial_functions, radial_functions_slopes
-from . import njit
+from . import inlined, njit
 from .lanes import N_LANES
 from .pair_batches import gradients_of_lanes, harmonics_of_batch
 from .soap_jacobian import jacobian
@@ -78,7 +78,7 @@ def expand(
                     m = 0
 
 
-@njit
+@inlined
 def _add_products(n_pairs: int, y_am: Array, g_fm: Array, c_an: Array) -> None:
     """c_lmn += sum of Y_lm g_nl over a batch of pairs; sums run along the pairs, four n at a time."""
     n_max = c_an.shape[1]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .._device.harmonics import harmonics_gradient
 from .._device.pair import radial_functions_slopes
-from . import njit
+from . import inlined, njit
 from .lanes import N_LANES, put, repeat, spread, take
 from .soap_products import blocks_of, into_rows, outer, places
 
@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
 
-@njit
+@inlined
 def _coefficient_slopes(
     l_max: int, u: Array, inverse_r: float, weight: float, g_rm: Array, dg_rm: Array, y_a: Array, dy_ca: Array, dc_rm: Array
 ) -> None:
@@ -38,7 +38,7 @@ def _coefficient_slopes(
                     put(dc_rm, (c * n_blocks + b) * n_lm + a, take(dg_rm, row) * radial + take(g_rm, row) * tangential)
 
 
-@njit
+@inlined
 def _mixed(n_lm: int, dc_rm: Array, mixing_sndm: Array, s: int, mixing_rm: Array, out_rm: Array) -> None:
     """Derivatives of the mixed channels, rows (d, c, block, a), from those of the radial functions of the moved density s."""
     n_max, n_densities, n_channels = mixing_sndm.shape[1], mixing_sndm.shape[2], mixing_sndm.shape[3]
@@ -112,8 +112,7 @@ def jacobian(
     w_rows = row_blocks * N_LANES * column_blocks
     w = np.empty(((l_max + 1) * w_rows, N_LANES))
     w_q = w.reshape(w.size)
-    place_f, _, _, other_f = places(rows, columns, False, prefactor_l)
-    triangle_place_f, _, triangle_own_f, triangle_other_f = places(rows, columns, True, prefactor_l)
+    of_all, of_triangle = places(rows, columns, False, prefactor_l), places(rows, columns, True, prefactor_l)
     for e in range(first.size - 1):
         into_rows(left_edan, e, left)
         into_rows(right_edan, e, right)
@@ -141,7 +140,7 @@ def jacobian(
                 for b in range(block_k3.shape[0]):
                     d1, d2, triangle = block_k3[b, 0], block_k3[b, 1], block_k3[b, 2] == 1
                     by_left, by_right = left_mixed or moved == d1, right_mixed or moved == d2
-                    n_features = triangle_place_f.size if triangle else place_f.size
+                    n_features = (of_triangle if triangle else of_all)[0].size
                     if not (by_left or by_right):
                         f += n_features
                         continue
@@ -154,14 +153,9 @@ def jacobian(
                             outer(l, n_lm, rows, d_left, of_left, right, right_row, column_blocks, row, False, w)
                         if by_right:
                             outer(l, n_lm, rows, left, left_row, d_right, of_right, column_blocks, row, by_left, w)
-                    factor = factor_k[b]
-                    if triangle:
-                        for i in range(n_features):
-                            scale = triangle_own_f[i] + factor * triangle_other_f[i]
-                            jacobian_pcf[p, k, f + i] = scale * w_q[triangle_place_f[i]]
-                    else:
-                        for i in range(n_features):
-                            jacobian_pcf[p, k, f + i] = factor * other_f[i] * w_q[place_f[i]]
+                    place_f, _, own_f, other_f = of_triangle if triangle else of_all
+                    for i in range(n_features):
+                        jacobian_pcf[p, k, f + i] = (own_f[i] + factor_k[b] * other_f[i]) * w_q[place_f[i]]
                     f += n_features
                 if norm_e[e] > 0.0:
                     along = 0.0

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from . import njit
+from . import inlined, njit
 from .lanes import N_LANES, put, repeat, spread, take
 
 __all__ = ["blocks_of", "coefficient_gradient", "into_rows", "outer", "places", "power_spectrum"]
@@ -24,13 +24,13 @@ Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
 
-@njit
+@inlined
 def blocks_of(n: int) -> int:
     """How many times eight lanes hold n numbers."""
     return (n + N_LANES - 1) // N_LANES
 
 
-@njit
+@inlined
 def into_rows(channels_edan: Array, e: int, out_rm: Array) -> None:
     """Copy the channels of an environment."""
     n_lm, n_channels = channels_edan.shape[2], channels_edan.shape[3]
@@ -47,7 +47,7 @@ def into_rows(channels_edan: Array, e: int, out_rm: Array) -> None:
                 row += 1
 
 
-@njit
+@inlined
 def outer(
     l: int,
     n_lm: int,
@@ -86,7 +86,7 @@ def outer(
             put(w_rm, r3, t3)
 
 
-@njit
+@inlined
 def places(rows: int, columns: int, triangle: bool, prefactor_l: Array) -> tuple[Index, Index, Array, Array]:
     """Where the features of a block are among the products [l, i, j] of all l and among [l, j, i], and their factors.
 
@@ -136,7 +136,7 @@ def power_spectrum(
             f += place_f.size
 
 
-@njit
+@inlined
 def _add_contracted(
     l_max: int,
     n_lm: int,
@@ -160,7 +160,7 @@ def _add_contracted(
                 put(out_rm, out_row + b * n_lm + a, total)
 
 
-@njit
+@inlined
 def _add_from_rows(rows_rm: Array, e: int, out_edan: Array) -> None:
     """Add the channels of an environment to where they belong."""
     n_lm, n_channels = out_edan.shape[2], out_edan.shape[3]

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from .._device import device_function
 from .._device.angular import angular_power
-from .._device.pair import radial_function, radial_functions_slopes
+from .._device.pair import radial_function
+from .bodies import functions_within
 
 __all__ = ["symmetry_basis", "symmetry_function", "symmetry_gradient"]
 
@@ -41,16 +42,8 @@ def symmetry_basis(
 ) -> None:
     """Functions of the distance of a pair, and their slopes; zeros at ``reach`` and beyond."""
     r = distance_p[first_pair + q]
-    if r < reach:
-        radial_functions_slopes(r, pair_segments, pair_table, g_qg[q], dg_qg[q])
-        radial_functions_slopes(r, triplet_segments, triplet_table, g_qt[q], dg_qt[q])
-    else:
-        for g in range(g_qg.shape[1]):
-            g_qg[q, g] = _ZERO
-            dg_qg[q, g] = _ZERO
-        for t in range(g_qt.shape[1]):
-            g_qt[q, t] = _ZERO
-            dg_qt[q, t] = _ZERO
+    functions_within(r, reach, pair_segments, pair_table, g_qg[q], dg_qg[q])
+    functions_within(r, reach, triplet_segments, triplet_table, g_qt[q], dg_qt[q])
 
 
 @device_function

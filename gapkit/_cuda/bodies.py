@@ -23,6 +23,7 @@ __all__ = [
     "adjoint",
     "basis",
     "expand",
+    "functions_within",
     "gather_force",
     "move",
     "pair_gradient",
@@ -63,6 +64,17 @@ def move(
 
 
 @device_function
+def functions_within(r: float, reach: float, segments: Array, table: Array, values: Array, slopes: Array) -> None:
+    """Tabulated functions of a distance and their slopes; zeros at ``reach`` and beyond."""
+    if r < reach:
+        radial_functions_slopes(r, segments, table, values, slopes)
+    else:
+        for f in range(values.size):
+            values[f] = _ZERO
+            slopes[f] = _ZERO
+
+
+@device_function
 def basis(
     q: int,
     first_pair: int,
@@ -81,13 +93,10 @@ def basis(
     r = distance_p[p]
     if r < reach:
         harmonics(vector_pc[p, 0] / r, vector_pc[p, 1] / r, vector_pc[p, 2] / r, constants.shape[1] - 1, constants, y_qa[q])
-        radial_functions_slopes(r, segments, table, g_qf[q], dg_qf[q])
     else:
         for a in range(y_qa.shape[1]):
             y_qa[q, a] = _ZERO
-        for f in range(g_qf.shape[1]):
-            g_qf[q, f] = _ZERO
-            dg_qf[q, f] = _ZERO
+    functions_within(r, reach, segments, table, g_qf[q], dg_qf[q])
 
 
 @device_function

@@ -21,6 +21,10 @@ _F = TypeVar("_F", bound=Callable[..., object])
 
 
 def device_function(function: _F) -> _F:
-    """Compile lazily, for whoever calls it; caching is the caller's (its object code contains this function)."""
-    compiled: _F = numba.njit(error_model="numpy", fastmath=FREE_ORDER)(function)
+    """Compile lazily and within whoever calls it, whose cached object code contains this function.
+
+    Always within: a call would go to the copy compiled on its own where there is one, as in the process that fills the cache,
+    else to the caller's own copy, and the two may add in different orders.
+    """
+    compiled: _F = numba.njit(error_model="numpy", fastmath=FREE_ORDER, forceinline=True)(function)
     return compiled

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,8 @@ from .._validation import check_choice
 from ..exceptions import GPUNotAvailable, NotOnGPUError
 
 if TYPE_CHECKING:
+    from .fitted import FittedModel
     from .on_device import ModelOnDevice
-    from .potential import Potential
 
 __all__ = ["DEVICES", "check_device", "on_gpu"]
 
@@ -28,19 +28,15 @@ def check_device(device: str) -> None:
     check_choice("device", device, DEVICES)
 
 
-def on_gpu(
-    device: str, potential: Potential, names: Sequence[str], uncertainty: str | None = None, std: Collection[str] = ()
-) -> ModelOnDevice | None:
+def on_gpu(device: str, model: FittedModel, uncertainty: str | None = None, std: Collection[str] = ()) -> ModelOnDevice | None:
     """The model on the GPU if it is to be evaluated there, None if on the CPU.
 
     Parameters
     ----------
     device : {"cpu", "cuda", "auto"}
         What was asked for.
-    potential : Potential
-        Fitted.
-    names : sequence of str
-        What messages call its terms.
+    model : FittedModel
+        What is to be evaluated; its own ``device`` is not looked at.
     uncertainty, std : as for `gapkit.model.prediction.predict`
         Standard deviations that will be wanted.
 
@@ -63,7 +59,7 @@ def on_gpu(
         from .on_device import check_uncertainty, model_on_device  # imports Numba
 
         check_uncertainty(uncertainty, std)
-        return model_on_device(potential, names)
+        return model_on_device(model.potential_, [name for name, _ in model.terms_])
     except (GPUNotAvailable, NotOnGPUError) as error:
         if device == "cuda":
             raise

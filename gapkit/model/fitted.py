@@ -132,9 +132,7 @@ class FittedModel(RegressorMixin, UncertaintyMethods, TermParameters):  # type: 
         check_is_fitted(self, "potential_")
         frames = check_structures(frames)
         result: list[Prediction] = []
-        there = None
-        if self.device != "cpu":
-            there = on_gpu(self.device, self.potential_, [name for name, _ in self.terms_], uncertainty, std)
+        there = on_gpu(self.device, self, uncertainty, std)
         if there is not None:
             for k, atoms in track(enumerate(frames), "predictions", len(frames), show=bool(self.verbose) and len(frames) > 1):
                 one = there.predict(atoms, uncertainty=uncertainty, std=std, frame=k)

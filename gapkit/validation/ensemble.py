@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -60,6 +60,10 @@ class Ensemble:
     mean: Any
     members: tuple[Any, ...] = ()
     factors: Mapping[str, float] = field(default_factory=dict)
+
+    def first(self, n: int) -> Ensemble:
+        """The potential with at most so many of its samples."""
+        return replace(self, members=self.members[:n])
 
     @classmethod
     def of(cls, model: GAPRegressor, n: int = 20, random_state: int | None = 0) -> Self:

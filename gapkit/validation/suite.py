@@ -55,7 +55,7 @@ def unit_of(name: str) -> str:
     return _UNITS.get(name, family)
 
 
-@dataclass(frozen=True)
+@dataclass
 class PropertySet:
     """What was measured.
 
@@ -160,10 +160,9 @@ def measure_properties(
     elif set(only) - {"dynamics"}:
         result.remarks.append("The structure is no crystal (periodic in three directions, with symmetry): dynamics only.")
     if "dynamics" in only:
-        few = Ensemble(ensemble.mean, ensemble.members[:_FEW], ensemble.factors)
         found = motion_properties(
             starts[: 1 + _FEW],
-            few,
+            ensemble.first(_FEW),
             temperature=temperature,
             steps=steps,
             timestep=timestep,
@@ -190,15 +189,13 @@ def _measure_crystal(
     elemental, cubic = len(set(crystal.primitive.numbers)) == 1, crystal.system == "cubic"
 
     def phonons() -> dict[str, Measured]:
-        path, found = phonon_properties(crystal, starts, ensemble, show=show)
-        object.__setattr__(result, "path", path)
+        result.path, found = phonon_properties(crystal, starts, ensemble, show=show)
         if found["phonon_lowest"].value < STABLE:
             result.remarks.append(f"Phonons are unstable: the lowest is {found['phonon_lowest'].value:.2f} THz (imaginary).")
         return found
 
     def expansion() -> dict[str, Measured]:
-        few = Ensemble(ensemble.mean, ensemble.members[:_FEW], ensemble.factors)
-        return expansion_properties(crystal, starts[: 1 + _FEW], few, temperature=temperature, show=show)
+        return expansion_properties(crystal, starts[: 1 + _FEW], ensemble.first(_FEW), temperature=temperature, show=show)
 
     tasks: dict[str, Callable[[], dict[str, Measured]]] = {
         "eos": lambda: eos_properties(crystal, starts, ensemble, show=show),

@@ -152,12 +152,10 @@ def drive(directory, seed, seconds):
     os._exit(0)
 
 
-def test_kill(run, tmp_path):
+def test_kill(tmp_path):
     """Killed at random instants, runs end with the training set of an uninterrupted run and buy hardly a label twice.
 
     ``GAPKIT_KILLS=200 pytest tests/active_learning/test_learner.py -k test_kill`` takes as many runs as that needs.
-    The uninterrupted run has a process of its own, too: sums in loops that this process has compiled may be in another order
-    than in those that it finds compiled (seen with parallel loops of Numba 0.68), which is 1e-16 at the start.
     """
     rng = np.random.default_rng(0)
     context = multiprocessing.get_context("forkserver")
@@ -202,17 +200,6 @@ def test_kill(run, tmp_path):
     assert total >= N_KILLS
 
 
-@pytest.fixture(scope="module")
-def driven(run, tmp_path_factory):
-    """What a process of its own learns, where that of ``run`` has compiled everything: see `test_kill`."""
-    directory = tmp_path_factory.mktemp("driven")
-    driver = multiprocessing.get_context("forkserver").Process(target=drive, args=(directory, 0, 0.0))
-    driver.start()
-    driver.join(240)
-    assert driver.exitcode == 0
-    return directory
-
-
 def drive_on_a_full_disk(directory, largest_file):
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     try:
@@ -221,7 +208,7 @@ def drive_on_a_full_disk(directory, largest_file):
         os._exit(28)
 
 
-def test_full_disk(driven, tmp_path):
+def test_full_disk(run, tmp_path):
     """No file can be larger than so many bytes: the run ends with an error, and goes on when there is room."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.active_learning.test_learner"])
@@ -234,7 +221,7 @@ def test_full_disk(driven, tmp_path):
         assert not list(tmp_path.glob(".*.part"))
     assert codes[0] == 28
     assert codes[-1] == 0
-    assert training_texts(tmp_path) == training_texts(driven)
+    assert training_texts(tmp_path) == training_texts(run[1])
 
 
 def test_bad_labels_do_not_enter(tmp_path):
