@@ -20,17 +20,21 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import LibController, ThreadpoolController
 
 __all__ = [
     "acsf_ops",
+    "beside",
     "body_ops",
     "cupy",
     "in_threads",
+    "in_turn",
     "is_on_gpu",
     "kernel_ops",
     "loops_are_compiled",
     "n_threads",
+    "on_host",
     "one_thread",
     "one_thread_in_workers",
     "pair_ops",
@@ -41,6 +45,7 @@ __all__ = [
     "solve_transposed_upper",
     "table_ops",
     "threads_for",
+    "triangular_factor",
 ]
 
 
@@ -217,8 +222,12 @@ def kernel_ops(like: Any = None) -> ModuleType:
     return kernels
 
 
-def row_ops() -> ModuleType:
-    """Loops that assemble the rows of a fit."""
+def row_ops(like: Any = None) -> ModuleType:
+    """Loops that assemble the rows of a fit; those on the GPU for CuPy's arrays."""
+    if like is not None and is_on_gpu(like):
+        from ._cuda import row_loops
+
+        return row_loops
     _announce_compilation()
     from ._cpu import rows
 
@@ -248,6 +257,30 @@ def cupy() -> ModuleType:
 
     module: ModuleType = cupy
     return module
+
+
+def beside(like: Any, array: Any) -> Any:
+    """An array where another one is: on the GPU or here."""
+    return cupy().asarray(array) if is_on_gpu(like) else array
+
+
+def on_host(array: Any) -> NDArray[Any]:
+    """An array in NumPy."""
+    result: NDArray[Any] = array.get() if is_on_gpu(array) else array
+    return result
+
+
+_GPU_TURN = threading.Lock()
+
+
+def in_turn(like: Any) -> AbstractContextManager[Any]:
+    """For CuPy's arrays: one thread at a time, as the memory of a GPU holds what one of them needs."""
+    return _GPU_TURN if is_on_gpu(like) else nullcontext()
+
+
+def triangular_factor(stack: Any) -> Any:
+    """R of the QR factorisation of a matrix with more rows than columns."""
+    return (cupy() if is_on_gpu(stack) else np).linalg.qr(stack, mode="r")
 
 
 def solve_lower(factor: Any, right: Any) -> Any:

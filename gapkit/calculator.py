@@ -11,8 +11,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._backend import threads_for
 from ._validation import check_real
+from .exceptions import DeviceMemoryError
 from .model import GAPRegressor, Prediction
-from .model.device import on_gpu
+from .model.device import cpu_instead, on_gpu
 from .model.prediction import STD_DEFAULT, predict
 from .neighbors import NeighborList
 
@@ -157,7 +158,11 @@ class GAPCalculator(Calculator):  # type: ignore[misc]
         if self._there is not None and self._there.potential is not self.model.potential_:  # fitted anew
             self._place()
         if self._there is not None:
-            return self._there.predict(self.atoms, uncertainty=self.uncertainty, std=self.std)
+            try:
+                return self._there.predict(self.atoms, uncertainty=self.uncertainty, std=self.std)
+            except DeviceMemoryError as error:
+                cpu_instead(self.device, error)
+                self._there = None
         potential = self.model.potential_
         with threads_for(len(self.atoms)):
             if self._neighbors is None:

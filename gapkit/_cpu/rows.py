@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from . import njit
 
 __all__ = [
+    "add_energy_rows",
     "add_gradient_rows",
     "along_moves",
     "centre_and_strain",
@@ -47,6 +48,15 @@ def centre_and_strain(first: Index, vector_pc: Array, jacobian_pcf: Array, out_e
                 out_ekf[e, 6, f] += 0.5 * (dy * jz + dz * jy)
                 out_ekf[e, 7, f] += 0.5 * (dx * jz + dz * jx)
                 out_ekf[e, 8, f] += 0.5 * (dx * jy + dy * jx)
+
+
+@njit
+def add_energy_rows(row_e: Index, weight_e: Array, value_em: Array, column: int, energy_rm: Array) -> None:
+    """Add the kernels of environments to the rows of their structures' energies; -1 for no row."""
+    for e in range(row_e.size):
+        if row_e[e] >= 0:
+            for m in range(value_em.shape[1]):
+                energy_rm[row_e[e], column + m] += weight_e[e] * value_em[e, m]
 
 
 @njit

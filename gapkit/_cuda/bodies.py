@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from .._device import device_function
 from .._device.harmonics import harmonics
-from .._device.pair import contract_gradient, radial_functions_slopes
+from .._device.pair import contract_gradient, radial_function, radial_functions_slopes
 from .._device.repulsion import switched_zbl
 
 __all__ = [
     "add_row_sum",
     "add_rows",
     "adjoint",
-    "basis",
+    "angular",
     "expand",
     "functions_within",
     "gather_force",
@@ -29,6 +29,7 @@ __all__ = [
     "pair_gradient",
     "power",
     "powers",
+    "radial",
     "repulsion",
 ]
 
@@ -75,28 +76,43 @@ def functions_within(r: float, reach: float, segments: Array, table: Array, valu
 
 
 @device_function
-def basis(
+def angular(
     q: int,
     first_pair: int,
     vector_pc: Array,
     distance_p: Array,
     reach: float,
-    segments: Array,
-    table: Array,
     constants: Array,
-    y_qa: Array,
-    g_qf: Array,
-    dg_qf: Array,
+    y_aq: Array,
 ) -> None:
-    """Y_lm, g_nl and dg_nl/dr of a pair; zeros at ``reach`` and beyond."""
+    """Y_lm of a pair; nothing at ``reach`` and beyond.  Neighbouring threads write neighbouring numbers."""
     p = first_pair + q
     r = distance_p[p]
     if r < reach:
-        harmonics(vector_pc[p, 0] / r, vector_pc[p, 1] / r, vector_pc[p, 2] / r, constants.shape[1] - 1, constants, y_qa[q])
-    else:
-        for a in range(y_qa.shape[1]):
-            y_qa[q, a] = _ZERO
-    functions_within(r, reach, segments, table, g_qf[q], dg_qf[q])
+        harmonics(vector_pc[p, 0] / r, vector_pc[p, 1] / r, vector_pc[p, 2] / r, constants.shape[1] - 1, constants, y_aq[:, q])
+
+
+@device_function
+def radial(
+    e: int,
+    f: int,
+    first_atom: int,
+    first_pair: int,
+    first: Index,
+    distance_p: Array,
+    reach: float,
+    segments: Array,
+    table: Array,
+    g_qf: Array,
+    dg_qf: Array,
+) -> None:
+    """One g_nl and dg_nl/dr of all pairs of a centre; nothing at ``reach`` and beyond."""
+    i = first_atom + e
+    for p in range(first[i], first[i + 1]):
+        if distance_p[p] < reach:
+            value, slope = radial_function(distance_p[p], segments, table, f)
+            g_qf[p - first_pair, f] = value
+            dg_qf[p - first_pair, f] = slope
 
 
 @device_function
@@ -108,37 +124,67 @@ def expand(
     first: Index,
     species_i: Index,
     neighbour_p: Index,
-    y_qa: Array,
+    distance_p: Array,
+    reach: float,
+    y_aq: Array,
     g_qf: Array,
     density_s: Index,
     weight_s: Array,
     centre_sd: Array,
     central_n: Array,
-    place_k3: Index,
+    place_k4: Index,
     c_edan: Array,
 ) -> None:
-    """Expansion coefficient (lm, n) of every density; ``place_k3[k]`` = (lm, l * n_max + n, n).
+    """Up to four expansion coefficients of every density; ``place_k4[k]`` = (first lm, last lm, l * n_max + n, n).
 
-    Neighbours that are sorted by density cost one addition to memory a density.
+    They share what is read of a pair but Y_lm.  Neighbours that are sorted by density cost one addition to memory a density.
     """
     i = first_atom + e
-    a = place_k3[k, 0]
-    f = place_k3[k, 1]
-    n = place_k3[k, 2]
+    a = place_k4[k, 0]
+    last = place_k4[k, 1]
+    f = place_k4[k, 2]
+    n = place_k4[k, 3]
     for d in range(c_edan.shape[1]):
-        c_edan[e, d, a, n] = centre_sd[species_i[i], d] * central_n[n] if a == 0 else _ZERO
+        for b in range(a, last + 1):
+            c_edan[e, d, b, n] = centre_sd[species_i[i], d] * central_n[n] if b == 0 else _ZERO
     density = -1
-    total = _ZERO
+    total_0 = _ZERO
+    total_1 = _ZERO
+    total_2 = _ZERO
+    total_3 = _ZERO
     for p in range(first[i], first[i + 1]):
-        s = species_i[neighbour_p[p]]
-        if density_s[s] != density:
-            if density >= 0:
-                c_edan[e, density, a, n] += total
-            density = density_s[s]
-            total = _ZERO
-        total += weight_s[s] * y_qa[p - first_pair, a] * g_qf[p - first_pair, f]
+        if distance_p[p] < reach:
+            q = p - first_pair
+            s = species_i[neighbour_p[p]]
+            if density_s[s] != density:
+                if density >= 0:
+                    _add_to_four(c_edan, e, density, a, last, n, total_0, total_1, total_2, total_3)
+                density = density_s[s]
+                total_0 = _ZERO
+                total_1 = _ZERO
+                total_2 = _ZERO
+                total_3 = _ZERO
+            g = weight_s[s] * g_qf[q, f]
+            total_0 += g * y_aq[a, q]
+            total_1 += g * y_aq[min(a + 1, last), q]
+            total_2 += g * y_aq[min(a + 2, last), q]
+            total_3 += g * y_aq[min(a + 3, last), q]
     if density >= 0:
-        c_edan[e, density, a, n] += total
+        _add_to_four(c_edan, e, density, a, last, n, total_0, total_1, total_2, total_3)
+
+
+@device_function
+def _add_to_four(
+    c_edan: Array, e: int, d: int, a: int, last: int, n: int, total_0: float, total_1: float, total_2: float, total_3: float
+) -> None:
+    """Add to the coefficients from ``a`` to ``last``; there are four at most."""
+    c_edan[e, d, a, n] += total_0
+    if a + 1 <= last:
+        c_edan[e, d, a + 1, n] += total_1
+    if a + 2 <= last:
+        c_edan[e, d, a + 2, n] += total_2
+    if a + 3 <= last:
+        c_edan[e, d, a + 3, n] += total_3
 
 
 @device_function

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from numba import cuda, types
 
-from . import acsf_bodies, bodies, neighbor_bodies, triplet_bodies
+from . import acsf_bodies, bodies, neighbor_bodies, row_bodies, row_kernels, triplet_bodies
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 
@@ -49,13 +49,20 @@ def _move(n, position, cell, centre, near, shift, vector, distance):
         bodies.move(t, position, cell, centre, near, shift, vector, distance)
 
 
-def _basis(n, p0, vector, distance, reach, segments, table, constants, y, g, dg):
+def _angular(n, p0, vector, distance, reach, constants, y):
     t = cuda.grid(1)
     if t < n:
-        bodies.basis(t, p0, vector, distance, reach, segments, table, constants, y, g, dg)
+        bodies.angular(t, p0, vector, distance, reach, constants, y)
 
 
-def _expand(n, i0, p0, first, species, near, y, g, density, weight, centre, central, place, c):
+def _radial(n, i0, p0, first, distance, reach, segments, table, g, dg):
+    k = cuda.threadIdx.x
+    while k < n:
+        bodies.radial(cuda.blockIdx.x, k, i0, p0, first, distance, reach, segments, table, g, dg)
+        k += cuda.blockDim.x
+
+
+def _expand(n, i0, p0, first, species, near, distance, reach, y, g, density, weight, centre, central, place, c):
     k = cuda.threadIdx.x
     while k < n:
         bodies.expand(
@@ -66,6 +73,8 @@ def _expand(n, i0, p0, first, species, near, y, g, density, weight, centre, cent
             first,
             species,
             near,
+            distance,
+            reach,
             y,
             g,
             density,
@@ -352,8 +361,9 @@ def _displacement(n, position, reference, square):
 
 KERNELS = {
     "move": Kernel(_move, bodies.move, "i f2 f2 i1 i1 i2 f2 f1", 128, 40),
-    "basis": Kernel(_basis, bodies.basis, "i i f2 f1 f f2 f3 f3 f2 f2 f2", 128, 96),
-    "expand": Kernel(_expand, bodies.expand, "i i i i1 i1 i1 f2 f2 i1 f1 f2 f1 i2 f4", 128, 80, True),
+    "angular": Kernel(_angular, bodies.angular, "i i f2 f1 f f3 f2", 128, 80),
+    "radial": Kernel(_radial, bodies.radial, "i i i i1 f1 f f2 f3 f2 f2", 64, 96, True),
+    "expand": Kernel(_expand, bodies.expand, "i i i i1 i1 i1 f1 f f2 f2 i1 f1 f2 f1 i2 f4", 128, 96, True),
     "power": Kernel(_power, bodies.power, "i f4 f4 i2 f1 f2", 128, 64, True),
     "adjoint": Kernel(_adjoint, bodies.adjoint, "i f2 f1 f4 i2 i1 i2 f4", 128, 64, True),
     "pair_gradient": Kernel(_pair_gradient, bodies.pair_gradient, "i i i i1 i1 i1 f2 f1 f f3 i1 f1 f2 f2 f4 f2", 128, 128),
@@ -387,5 +397,11 @@ KERNELS = {
     "row": Kernel(_row, neighbor_bodies.row, "i i f f2 f2 i1 i1 i1 i i2 i2 i1 i1 i1 i1 i1 i2", 128, 128),
     "reverse": Kernel(_reverse, neighbor_bodies.reverse, "i i1 i1 i1 i2 i1", 128, 40),
     "displacement": Kernel(_displacement, neighbor_bodies.displacement, "i f2 f2 f1", 128, 32),
+    "centre_and_strain": Kernel(row_kernels.centre_and_strain, row_bodies.centre_and_strain, "i i1 f2 f3 f3", 128, 64, True),
+    "energy_row": Kernel(row_kernels.energy_row, row_bodies.energy_row, "i i i1 i1 f1 f2 f2", 128, 40, True),
+    "force_rows": Kernel(
+        row_kernels.force_rows, row_bodies.force_rows, "i i i1 i1 i1 i1 i1 i1 f2 f3 f3 f3 f3 f3 f2", 128, 80, True
+    ),
+    "stress_row": Kernel(row_kernels.stress_row, row_bodies.stress_row, "i i i1 f1 i1 i1 f2 f3 f3 f3 f2", 128, 64, True),
 }
 """All of them, by name."""

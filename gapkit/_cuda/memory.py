@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ..exceptions import DeviceMemoryError
 
-__all__ = ["Memory"]
+__all__ = ["Memory", "memory_errors"]
 
 _PART = 0.8  # of the free memory: cuBLAS and fragmentation take some
 _GIB = 2.0**30
+_REMEDY = "Free memory (nvidia-smi lists who uses it), take a smaller model or structure, or device='cpu'."
 
 
 class Memory:
@@ -52,7 +55,15 @@ class Memory:
         if n < 1:
             needed, got = bytes_each / _GIB, max(available, 0.0) / _GIB
             raise DeviceMemoryError(
-                f"The GPU must have at least {needed:.3g} GiB free for {what}; got {got:.3g} GiB. "
-                "Free memory (nvidia-smi lists who uses it), take a smaller model or structure, or device='cpu'."
+                f"The GPU must have at least {needed:.3g} GiB free for {what}; got {got:.3g} GiB. {_REMEDY}"
             )
         return n if self.at_most is None else min(n, self.at_most)
+
+
+@contextmanager
+def memory_errors(xp: Any) -> Iterator[None]:
+    """Turn CuPy's errors about memory into ours, which say what to do."""
+    try:
+        yield
+    except xp.cuda.memory.OutOfMemoryError as error:
+        raise DeviceMemoryError(f"The GPU has too little memory: {error}. {_REMEDY}") from error

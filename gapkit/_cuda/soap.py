@@ -19,6 +19,8 @@ __all__ = ["Density", "SoapLoops", "SoapTables"]
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
+_AT_A_TIME = 4  # coefficients of a thread in the body ``expand``
+
 
 class SoapTables(NamedTuple):
     """What `SoapLoops` needs of a descriptor, in NumPy: radial table, constants of the harmonics, channels.
@@ -72,7 +74,12 @@ class SoapLoops:
         self.n_lm = (self.l_max + 1) ** 2
         elements, factors = elements_of(tables)
         self.n_elements = len(elements)
-        place = [(a, l * self.n_max + n, n) for l in range(self.l_max + 1) for a in _of_l(l) for n in range(self.n_max)]
+        place = [
+            (a, min(a + _AT_A_TIME, (l + 1) ** 2) - 1, l * self.n_max + n, n)
+            for l in range(self.l_max + 1)
+            for a in _of_l(l)[::_AT_A_TIME]
+            for n in range(self.n_max)
+        ]
         names = ("segments", "table", "constants", "density_s", "weight_s", "centre_sd", "central_n")
         self._of_radial = {name: xp.asarray(np.ascontiguousarray(getattr(tables, name))) for name in names}
         self._place, self._elements, self._factors = (xp.asarray(a) for a in (np.array(place, np.int64), elements, factors))
@@ -92,19 +99,20 @@ class SoapLoops:
         xp, r, n_functions = self.xp, self._of_radial, (self.l_max + 1) * self.n_max
         pairs = geometry.pairs_of(atoms)
         n_pairs, n_atoms = pairs.stop - pairs.start, atoms.stop - atoms.start
-        y, g, dg = xp.empty((n_pairs, self.n_lm)), xp.empty((n_pairs, n_functions)), xp.empty((n_pairs, n_functions))
-        of_pairs = geometry.vectors, geometry.distances, self.reach, r["segments"], r["table"], r["constants"]
-        launch("basis", n_pairs, pairs.start, *of_pairs, y, g, dg)
+        y, g, dg = xp.empty((self.n_lm, n_pairs)), xp.empty((n_pairs, n_functions)), xp.empty((n_pairs, n_functions))
+        within = geometry.distances, self.reach
+        launch("angular", n_pairs, pairs.start, geometry.vectors, *within, r["constants"], y)
+        chunk = atoms.start, pairs.start, geometry.first
+        launch("radial", n_functions, *chunk, *within, r["segments"], r["table"], g, dg, environments=n_atoms)
         c = xp.empty((n_atoms, self.n_densities, self.n_lm, self.n_max))
         of_species = r["density_s"], r["weight_s"], r["centre_sd"], r["central_n"]
         launch(
             "expand",
             len(self._place),
-            atoms.start,
-            pairs.start,
-            geometry.first,
+            *chunk,
             geometry.species,
             geometry.neighbors,
+            *within,
             y,
             g,
             *of_species,

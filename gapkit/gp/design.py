@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .._backend import row_ops
+from .._backend import beside, in_turn, is_on_gpu, row_ops
 from ..descriptors import Features
 from ..neighbors import NeighborList
 from .moved import MovedPoints
@@ -33,6 +33,7 @@ Array = NDArray[np.float64]
 
 _BLOCK_BYTES = 48 * 2**20  # of the Jacobian of a block: enough environments for many threads
 _PRODUCT_BYTES = 12 * 2**20  # of its product with the sparse points, part by part: it stays in the cache until it is added
+_PRODUCT_BYTES_ON_GPU = 512 * 2**20  # which has no such cache
 
 
 @dataclass(frozen=True)
@@ -156,11 +157,9 @@ class RowAssembly:
             atoms = start + y.force_atoms()
             self._force_row[atoms] = next_row + 3 * np.arange(len(atoms))
             next_row += 3 * len(atoms)
-        self._rows = Rows(
-            np.zeros((int((self._energy_row >= 0).sum()), n_sparse)),
-            np.zeros((next_row, n_sparse)),
-            np.zeros((6 * int((self._stress_row >= 0).sum()), n_sparse)),
-        )
+        self._like = terms[0].points[0]  # all is done where the sparse points are
+        n_rows = int((self._energy_row >= 0).sum()), next_row, 6 * int((self._stress_row >= 0).sum())
+        self._rows = Rows(*(np.zeros_like(self._like, shape=(n, n_sparse)) for n in n_rows))
         self.has_row, self.has_stress = self._force_row >= 0, len(self._rows.stress) > 0
         self.derivatives = next_row > 0 or self.has_stress
         self._memory: Array = np.empty(0)
@@ -175,8 +174,10 @@ class RowAssembly:
         """Add environments of a term; `Features.jacobian` must be there if `derivatives`."""
         copied = 0 if term.descriptor.moved_features() else term.descriptor.n_features
         width = max([copied, *(len(p) for p in term.points)])
-        for part in blocks_of_centers(features.first, 24 * width, block_bytes=_PRODUCT_BYTES):
-            self._add(term, features.part(part))
+        at_most = _PRODUCT_BYTES_ON_GPU if is_on_gpu(self._like) else _PRODUCT_BYTES
+        with in_turn(self._like):
+            for part in blocks_of_centers(features.first, 24 * width, block_bytes=at_most):
+                self._add(term, features.part(part))
 
     def _add(self, term: SparseTerm, features: Features) -> None:
         rows, neighbors = self._rows, self.neighbors
@@ -185,19 +186,21 @@ class RowAssembly:
             members = np.flatnonzero(features.groups == group)
             if len(members) == 0 or len(term.points[group]) == 0:
                 continue
-            x, points = term.seen(group, features.values[members]), term.seen(group, term.points[group])
+            x, points = term.seen(group, beside(self._like, features.values[members])), term.seen(group, term.points[group])
             if not self.derivatives:
                 value = term.kernel(x, points)
             else:
                 kernel = value, _, _ = term.kernel.value_and_slopes(x, points)
-                parts = _Slopes.of(self, term, group, features, members, x, points, weights[members], kernel)
+                parts = _Slopes.of(self, term, group, features, members, x, points, beside(x, weights[members]), kernel)
                 parts.add_to(rows, columns.start, neighbors, (self._force_row, self._stress_row))
             energy_of = self._energy_row[neighbors.structure[features.owners[members, 0]]]
-            _add_energies(energy_of, value * weights[members], rows.energy[:, columns])
+            row_ops(value).add_energy_rows(energy_of, weights[members, 0], value, columns.start, rows.energy)
 
     def memory(self, n_entries: int, n_points: int) -> Array:
         """Array (n_entries, 3, n_points) for one part; the next takes it again, as new pages cost a third of the product."""
         size = 3 * n_entries * n_points
+        if is_on_gpu(self._like):  # CuPy keeps what was freed
+            return np.empty_like(self._like, shape=(n_entries, 3, n_points))
         if len(self._memory) < size:
             self._memory = np.empty(size)
         return self._memory[:size].reshape(n_entries, 3, n_points)
@@ -207,6 +210,7 @@ class RowAssembly:
         key = term.columns[group].start
         if key not in self._moved:
             moved, points = term.descriptor.moved_features(), term.seen(group, term.points[group])
+            moved = None if is_on_gpu(points) else moved
             self._moved[key] = None if moved is None else MovedPoints(moved, term.scaled(group, points))
         return self._moved[key]
 
@@ -216,7 +220,8 @@ class RowAssembly:
             for of_points, columns in zip(term.weights, term.columns, strict=True):
                 for block in (self._rows.energy, self._rows.forces, self._rows.stress):
                     block[:, columns] *= of_points
-        self._rows.energy[:] /= np.sqrt(np.diff(self.neighbors.first_atom)[self._energy_row >= 0])[:, None]
+        divisor = np.sqrt(np.diff(self.neighbors.first_atom)[self._energy_row >= 0])[:, None]
+        self._rows.energy[:] /= beside(self._like, divisor)
         return self._rows
 
 
@@ -261,41 +266,45 @@ class _Slopes:
             entries = np.repeat(features.first[members] - first[:-1], counts) + np.arange(first[-1])
             index = index[entries]
             gradient = None if gradient is None else gradient[entries]
-        vectors, matters = features.neighbors.vectors[index], assembly.has_row[features.neighbors.neighbors[index]]
+        environment = np.repeat(np.arange(len(members)), np.diff(first))
+        matters = np.flatnonzero(assembly.has_row[features.neighbors.neighbors[index]])
+        everything = len(matters) == len(index)
         moved = assembly.moved_points(term, group)
-        sum_products = matters.all() and len(points) < points.shape[1]  # or products of the sums: whichever are shorter
+        sum_products = everything and len(points) < points.shape[1]  # or products of the sums: whichever are shorter
         if moved is None or self_slope is not None or not sum_products:
-            jacobian, entries = jacobian[entries], slice(None)
+            jacobian, entries = beside(points, jacobian[entries]), slice(None)
+        vectors, loops = beside(points, features.neighbors.vectors[index]), row_ops(points)
         inner = term.scaled(group, points)  # k depends on x / scale
         coefficients, pair_vectors = [], []
         if self_slope is not None:
             outer = x if term.scales is None else x / term.scales[group]
             coefficients.append(self_slope * weight)
-            pair_vectors.append(np.einsum("pcf,pf->pc", jacobian, np.repeat(outer, np.diff(first), axis=0)))
+            pair_vectors.append(np.einsum("pcf,pf->pc", jacobian, outer[beside(points, environment)]))
         if gradient is not None:
             coefficients.append(value * term.descriptor.multiplicity)
-            pair_vectors.append(gradient)
-        sum_vectors = np.empty((len(coefficients), len(members), 9, 1))
+            pair_vectors.append(beside(points, gradient))
+        sum_vectors = np.empty_like(points, shape=(len(coefficients), len(members), 9, 1))
         for vector, target in zip(pair_vectors, sum_vectors, strict=True):
-            row_ops().centre_and_strain(first, vectors, np.ascontiguousarray(vector[:, :, None]), target)
+            loops.centre_and_strain(first, vectors, vector.astype(float, order="C", copy=False)[:, :, None], target)
         if not sum_products:
-            sums = np.empty((len(members), 9, points.shape[1]))
-            row_ops().centre_and_strain(first, vectors, jacobian, sums)
+            sums = np.empty_like(points, shape=(len(members), 9, points.shape[1]))
+            loops.centre_and_strain(first, vectors, jacobian, sums)
             sums = sums[:, : 9 if assembly.has_stress else 3] @ inner.T
-        if not matters.all():  # products with the sparse points are most of the work of a fit
-            first = np.concatenate([[0], np.cumsum(matters)])[first]
-            jacobian, index, pair_vectors = jacobian[matters], index[matters], [v[matters] for v in pair_vectors]
+        if not everything:  # products with the sparse points are most of the work of a fit
+            first = np.searchsorted(matters, first)
+            rest = beside(points, matters)
+            jacobian, index, environment = jacobian[rest], index[matters], environment[matters]
+            pair_vectors = [v[rest] for v in pair_vectors]
         pair = assembly.memory(len(index), len(points))
         if moved is None:
             np.matmul(jacobian.reshape(-1, points.shape[1]), inner.T, out=pair.reshape(-1, len(points)))
         else:
-            environment = np.repeat(np.arange(len(members)), np.diff(first))
             species = term.descriptor.species_index(features.neighbors)[features.neighbors.neighbors[index]]
             wanted = np.arange(len(jacobian))[entries]
             moved.multiply(jacobian, wanted, features.values[members], environment, species, pair)
         if sum_products:
-            sums = np.empty((len(members), 9, len(points)))
-            row_ops().centre_and_strain(first, vectors, pair, sums)
+            sums = np.empty_like(points, shape=(len(members), 9, len(points)))
+            loops.centre_and_strain(first, vectors, pair, sums)
         return cls(
             features.owners[members, 0],
             first,
@@ -303,8 +312,8 @@ class _Slopes:
             slope * weight,
             pair,
             sums,
-            np.array(coefficients).reshape(len(coefficients), *slope.shape),
-            np.array(pair_vectors).reshape(len(coefficients), len(index), 3),
+            np.stack(coefficients) if coefficients else np.empty_like(points, shape=(0, *slope.shape)),
+            np.stack(pair_vectors) if pair_vectors else np.empty_like(points, shape=(0, len(index), 3)),
             sum_vectors[:, :, :, 0],
         )
 
@@ -312,7 +321,7 @@ class _Slopes:
         self, rows: Rows, column: int, neighbors: NeighborList, label_rows: tuple[NDArray[np.int64], NDArray[np.int64]]
     ) -> None:
         """Add to the force and stress rows, from ``column`` on; ``label_rows``: first row of each atom and structure."""
-        row_ops().add_gradient_rows(
+        row_ops(self.slope).add_gradient_rows(
             self.first,
             self.centers,
             neighbors.neighbors[self.pairs],
@@ -335,11 +344,3 @@ def _row_numbers(exists: Sequence[bool], rows_each: int) -> NDArray[np.int64]:
     """First row of each label, -1 where there is none."""
     present = np.asarray(exists, bool)
     return np.where(present, (np.cumsum(present) - 1) * rows_each, -1)
-
-
-def _add_energies(row: NDArray[np.int64], value: Array, energy: Array) -> None:
-    """Sum the kernels of the environments of each structure; ``row`` ascends along the environments, -1 for no label."""
-    starts = np.flatnonzero(np.diff(row, prepend=-2))
-    for k, total in zip(row[starts], np.add.reduceat(value, starts, axis=0), strict=True):
-        if k >= 0:
-            energy[k] += total

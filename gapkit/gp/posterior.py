@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack, solve_triangular
 
-from .._backend import solve_transposed_upper
+from .._backend import beside, is_on_gpu, on_host, solve_transposed_upper, triangular_factor
 
 __all__ = ["RowFactor", "SparsePosterior"]
 
@@ -79,13 +79,25 @@ class RowFactor:
         return factor
 
     def fold(self, rows: Array, target: Array, *, log_divisors: float = 0.0, unexplained: Array | float = 0.0) -> None:
-        """Add rows: ``rows`` of shape (n, n_sparse) and ``target`` of shape (n, 1); the rest as the attributes."""
+        """Add rows: ``rows`` of shape (n, n_sparse) and ``target`` of shape (n, 1); the rest as the attributes.
+
+        Where the rows are on a GPU, the triangle goes there too; `to_host` brings it back.
+        """
+        if is_on_gpu(rows):
+            block = np.concatenate([rows, beside(rows, target)], axis=1)
+            self.triangle = triangular_factor(np.concatenate([beside(rows, self.triangle), block]))
+            self._finish(len(rows), log_divisors, unexplained)
+            return
         for start in range(0, len(rows), _BLOCK):
             part = slice(start, start + _BLOCK)
             block = np.empty((len(target[part]), len(self.triangle)), order="F")
             block[:, :-1], block[:, -1:] = rows[part], target[part]
             self._absorb(block, triangular=False)
         self._finish(len(rows), log_divisors, unexplained)
+
+    def to_host(self) -> None:
+        """Bring the triangle back from where the rows were."""
+        self.triangle = np.asfortranarray(on_host(self.triangle))
 
     def merge(self, other: RowFactor) -> None:
         """Add the rows of another factor."""
@@ -94,7 +106,7 @@ class RowFactor:
             self._finish(other.n_rows, other.log_divisors, other.unexplained)
 
     def _finish(self, n_rows: int, log_divisors: float, unexplained: Array | float) -> None:
-        self.triangle *= np.where(np.diag(self.triangle) < 0.0, -1.0, 1.0)[:, None]
+        self.triangle *= np.where(np.diagonal(self.triangle) < 0.0, -1.0, 1.0)[:, None]
         self.n_rows += n_rows
         self.log_divisors += log_divisors
         self.unexplained = self.unexplained + unexplained

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,6 +104,16 @@ class SparseTerm:
     def centres(self) -> list[Array]:
         """Mean of the scaled sparse points of each group; 0 without any."""
         return [self.scaled(g, p).mean(axis=0) if len(p) else np.zeros(p.shape[1]) for g, p in enumerate(self.points)]
+
+    def on_device(self, xp: Any) -> SparseTerm:
+        """The same term with the arrays of another module: CuPy."""
+        return replace(
+            self,
+            points=[xp.asarray(p) for p in self.points],
+            weights=[xp.asarray(w) for w in self.weights],
+            scales=None if self.scales is None else [xp.asarray(s) for s in self.scales],
+            cholesky=[xp.asarray(c) for c in self.cholesky],
+        )
 
     @property
     def n_points(self) -> int:

@@ -15,14 +15,14 @@ from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
 from .._backend import in_threads, threads_for
-from ..exceptions import InvalidLabelError
+from ..exceptions import DeviceMemoryError, InvalidLabelError
 from ..gp.calibration import Calibration
 from ..gp.observations import labels_of
 from ..gp.posterior import RowFactor
 from ..neighbors import NeighborList, check_structures
 from .baseline import Baseline, add_baseline
 from .calibrating import calibrated
-from .device import on_gpu
+from .device import cpu_instead, on_gpu
 from .fitting import chunks_of_frames
 from .glue import Glue
 from .parameters import TermParameters
@@ -134,11 +134,16 @@ class FittedModel(RegressorMixin, UncertaintyMethods, TermParameters):  # type: 
         result: list[Prediction] = []
         there = on_gpu(self.device, self, uncertainty, std)
         if there is not None:
-            for k, atoms in track(enumerate(frames), "predictions", len(frames), show=bool(self.verbose) and len(frames) > 1):
-                one = there.predict(atoms, uncertainty=uncertainty, std=std, frame=k)
-                one = replace(one, forces=one.forces if forces else None, stress=one.stress if stress else None)
-                result += self.complete([one], [atoms], k)
-            return result
+            try:
+                show = bool(self.verbose) and len(frames) > 1
+                for k, atoms in track(enumerate(frames), "predictions", len(frames), show=show):
+                    one = there.predict(atoms, uncertainty=uncertainty, std=std, frame=k)
+                    one = replace(one, forces=one.forces if forces else None, stress=one.stress if stress else None)
+                    result += self.complete([one], [atoms], k)
+                return result
+            except DeviceMemoryError as error:
+                cpu_instead(self.device, error)
+                result = []
         slow = uncertainty is not None and not {"forces", "stress"}.isdisjoint(std)
         chunks = list(chunks_of_frames(frames, _EVALUATE_ATOMS // 4 if slow else _EVALUATE_ATOMS))
 

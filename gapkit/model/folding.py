@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._backend import in_threads, one_thread_in_workers
+from .._backend import beside, cupy, in_threads, on_host, one_thread_in_workers
+from .._cuda.memory import memory_errors
 from ..gp.design import own_noise, targets
 from ..gp.observations import KINDS, Labels, Noise
 from ..gp.posterior import RowFactor, SparsePosterior
@@ -90,7 +91,7 @@ def whitened_rows(terms: Sequence[SparseTerm], chunk: RowChunk, *, unexplained: 
             for t, (term, prior) in enumerate(zip(terms, priors, strict=True)):
                 if prior is not None:
                     of_term = phi[:, term.columns[0].start : term.columns[-1].stop]
-                    missed[t] = np.maximum(getattr(prior, kind) - np.einsum("nm,nm->n", of_term, of_term), 0.0)
+                    missed[t] = np.maximum(getattr(prior, kind) - on_host(np.einsum("nm,nm->n", of_term, of_term)), 0.0)
         present = np.flatnonzero([getattr(label, kind) is not None for label in chunk.labels])
         places = [_places(kind, chunk.labels[s]) for s in present]
         structure = np.repeat(present, [len(p) for p in places])
@@ -113,6 +114,7 @@ def fold_rows(
     approximation: str = "dtc",
     executor: Executor | None = None,
     onto: Factors | None = None,
+    on_gpu: bool = False,
     show: bool = False,
 ) -> Factors:
     """Fold the whitened rows of all labels into one factor per row group.
@@ -132,6 +134,9 @@ def fold_rows(
         Where the chunks are folded; the factors are merged here, in the order of the chunks.
     onto : dict of str to RowFactor, optional
         Factors of rows that are there already; changed in place.
+    on_gpu : bool, default False
+        Whether a GPU does the algebra, if there is no executor: products with the sparse points, rows, factors.  Features and
+        their derivatives are computed on the CPU.
     show : bool, default False
         Whether to show a progress bar.
 
@@ -141,7 +146,14 @@ def fold_rows(
     """
     factors: Factors = {} if onto is None else onto
     if executor is None:
-        _fold_chunks(factors, model, chunks, approximation, show)
+        if not on_gpu:
+            _fold_chunks(factors, model, chunks, approximation, show)
+            return factors
+        with memory_errors(cupy()):
+            model = replace(model, sparse=[term.on_device(cupy()) for term in model.sparse])
+            _fold_chunks(factors, model, chunks, approximation, show)
+            for factor in factors.values():
+                factor.to_host()
         return factors
     bounds = np.linspace(0, len(chunks), min(_TASKS, len(chunks)) + 1).astype(int)
     futures = [executor.submit(fold_task, model, list(chunks[a:b]), approximation) for a, b in pairwise(bounds)]
@@ -206,11 +218,12 @@ def fold_block(factors: Factors, model: SparseModel, block: RowBlock, noise_clas
         if not members.any():
             continue
         own, chosen = name.endswith(_OWN), slice(None) if members.all() else members  # a slice copies nothing
-        phi, target, divisor = block.phi[chosen], block.target[chosen], sigma[chosen] if own else np.ones(members.sum())
+        phi = block.phi if members.all() else block.phi[beside(block.phi, np.flatnonzero(members))]
+        target, divisor = block.target[chosen], sigma[chosen] if own else np.ones(members.sum())
         if block.unexplained is not None and approximation == "vfe":
             unexplained = (block.unexplained[:, chosen] / divisor**2).sum(axis=1)
         factors.setdefault(name, RowFactor(block.phi.shape[1])).fold(
-            phi / divisor[:, None] if own else phi,
+            phi / beside(phi, divisor[:, None]) if own else phi,
             (target / divisor)[:, None],
             log_divisors=float(np.log(divisor * block.divisor[chosen]).sum()),
             unexplained=unexplained,

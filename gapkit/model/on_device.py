@@ -18,7 +18,7 @@ from .._backend import cupy
 from .._cuda.engine import Engine, Evaluation
 from .._cuda.geometry import Geometry
 from .._cuda.launch import launch
-from .._cuda.memory import Memory
+from .._cuda.memory import Memory, memory_errors
 from .._validation import describe
 from ..descriptors import ACSF, SOAP, Descriptor, ThreeBody, TwoBody
 from ..descriptors.acsf_on_device import AcsfOnDevice
@@ -121,17 +121,6 @@ class RepulsionOnDevice:
         launch("repulsion", geometry.n_atoms, geometry.first, geometry.neighbors, geometry.species, self.constants, *of_pairs)
 
 
-def term_on_device(term: SparseTerm, xp: Any) -> SparseTerm:
-    """The same term with CuPy's arrays."""
-    return replace(
-        term,
-        points=[xp.asarray(p) for p in term.points],
-        weights=[xp.asarray(w) for w in term.weights],
-        scales=None if term.scales is None else [xp.asarray(s) for s in term.scales],
-        cholesky=[xp.asarray(c) for c in term.cholesky],
-    )
-
-
 def on_device(potential: Potential, names: Sequence[str] = (), *, skin: float = 0.0, memory: Memory | None = None) -> Engine:
     """Put a potential on the GPU.
 
@@ -163,7 +152,7 @@ def on_device(potential: Potential, names: Sequence[str] = (), *, skin: float = 
     for t, (term, alphas) in enumerate(zip(potential.terms, potential.coefficients, strict=True)):
         name = repr(names[t]) if names else f"number {t}"
         descriptor = descriptor_on_device(term.descriptor, species, name)
-        there, tables = term_on_device(term, xp), potential.tables[t]
+        there, tables = term.on_device(xp), potential.tables[t]
         sums = sums_of(there, [xp.asarray(a) for a in alphas])
         if tables is not None:
             sums = [None if t is None or of is None else t.on_device(xp, of) for t, of in zip(tables, sums, strict=True)]
@@ -241,12 +230,15 @@ class ModelOnDevice:
             If it is invalid, or has a species that the model does not know.
         NotOnGPUError
             If the uncertainty has no GPU code.
+        DeviceMemoryError
+            If the GPU has too little memory.
         """
         potential, engine = self.potential, self.engine
         spread = self.spread(uncertainty, std)
         self.check(atoms, frame)
         cell = complete_cell(atoms.cell.array)
-        result = engine.evaluate(atoms.numbers, atoms.positions, cell, atoms.pbc, energies=True, spread=spread)
+        with memory_errors(engine.xp):
+            result = engine.evaluate(atoms.numbers, atoms.positions, cell, atoms.pbc, energies=True, spread=spread)
         if result.shortest < SHORTEST_DISTANCE:
             NeighborList.from_atoms([atoms], potential.neighbor_range, first_frame=frame)  # raises, naming the atoms
         return prediction_of(atoms, result)

@@ -23,7 +23,7 @@ from .automatic import decide_terms
 from .baseline import atomic_energies_above, decide_baseline, without_baseline
 from .calibration_methods import CalibrationMethods
 from .card import data_card, software_card
-from .device import check_device
+from .device import check_device, fits_on_gpu
 from .familiar import largest_familiar_std
 from .fitted import FittedModel
 from .fitting import choose_terms, collect_labels, grow_terms
@@ -83,8 +83,9 @@ class GAPRegressor(CalibrationMethods, FittedModel):
     random_state : int, optional
         Seed of the choice of sparse points, and of atoms for ``force_fraction``.
     device : {"cpu", "cuda", "auto"}, default "cpu"
-        Where `predict` and `evaluate` run; fits run on the CPU.  "cuda": on a GPU, or an error that says what is missing.
-        "auto": there if it can be, else on the CPU, and the reason is logged once.  It is not kept in files.
+        Where `predict` and `evaluate` run, and the algebra of fits without an executor.  "cuda": on a GPU, or an error that
+        says what is missing.  "auto": there if it can be, else on the CPU, and the reason is logged once.  It is not kept in
+        files.
     verbose : int, default 0
         1 shows progress bars.
 
@@ -227,6 +228,8 @@ class GAPRegressor(CalibrationMethods, FittedModel):
             If the calculator of the baseline fails; the message names the frame.
         MemoryError
             If the fit would need more memory than is available; the message says what would fit.
+        GPUNotAvailable, DeviceMemoryError
+            With device="cuda", if there is no GPU, or it has too little memory.
         """
         frames = check_structures(X, name="X")
         for _, term in name_terms(self.terms) if self.terms is not None else []:
@@ -253,7 +256,14 @@ class GAPRegressor(CalibrationMethods, FittedModel):
         model = SparseModel(named_terms, sparse, noise)
         model, of_kernels = search_kernels(model, training, e0, self.optimize, self.approximation, self.random_state, show=show)
         chunks = training.chunks(e0, noise)
-        factors = fold_rows(model, chunks, approximation=self.approximation, executor=executor, show=show)
+        factors = fold_rows(
+            model,
+            chunks,
+            approximation=self.approximation,
+            executor=executor,
+            on_gpu=executor is None and fits_on_gpu(self.device, model),
+            show=show,
+        )
         model, of_amplitudes = search_amplitudes(model, factors, training, e0, self.optimize, self.random_state)
         self.factors_ = factors
         self.search_ = of_kernels + of_amplitudes if self.optimize else None
@@ -323,6 +333,7 @@ class GAPRegressor(CalibrationMethods, FittedModel):
             approximation=self.approximation,
             executor=executor,
             onto={} if add_sparse else deepcopy(self.factors_),
+            on_gpu=executor is None and fits_on_gpu(self.device, model),
             show=bool(self.verbose),
         )
         if self.potential_.posterior.is_widened and self.calibration_ is not None:

@@ -209,11 +209,18 @@ def module():
     fake.random = types.SimpleNamespace(default_rng=_Generator)
     assert hasattr(real.cuda.runtime, "memGetInfo")
     assert callable(real.cuda.Stream.synchronize)
+    fake.linalg = types.SimpleNamespace(qr=_qr)
     fake.cuda = types.SimpleNamespace(
+        memory=real.cuda.memory,
         runtime=types.SimpleNamespace(memGetInfo=lambda: (free_memory, 2 * free_memory)),
         get_current_stream=lambda: types.SimpleNamespace(ptr=0, synchronize=lambda: None),
     )
     return fake
+
+
+def _qr(a, mode):
+    bound(real.linalg.qr, (a,), {"mode": mode})
+    return wrapped(np.linalg.qr(unwrapped(a), mode))
 
 
 def _solve_triangular(*args, **kwargs):

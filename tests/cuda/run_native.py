@@ -25,6 +25,7 @@ from gapkit._cuda.kernels import KERNELS
 from gapkit._cuda.launch import launched_by
 from gapkit.model.on_device import ModelOnDevice, on_device
 from tests.cuda import fake_cupy
+from tests.cuda.fits import fitted
 from tests.cuda.launchers import by_loops
 from tests.cuda.native import Native, NativeLauncher
 
@@ -81,6 +82,7 @@ def main(structure, out, *model_files):
             prediction = there.predict(atoms, uncertainty="exact")
             found = {name: getattr(prediction, name) for name in NAMES}
             np.savez(f"{out}{k}.npz", **found, launches=len(compared.forward.calls))
+        fitted("cuda").save(f"{out}.gap")
     assert not compared.unequal, compared.unequal
     assert set(compared.forward.calls) == set(KERNELS)
     given, out_of_order = np.random.default_rng(0).normal(size=(40, 64)), {}

@@ -19,6 +19,7 @@ from gapkit._cuda.launch import launched_by
 from gapkit._cuda.neighbor_bodies import displacement
 from gapkit.model.on_device import ModelOnDevice, on_device
 from tests.cuda import fake_cupy
+from tests.cuda.fits import fitted
 from tests.cuda.launchers import checked
 
 simulated.FakeWithinKernelCUDAArray = lambda array: array._ary  # so that kernels can call compiled bodies
@@ -60,6 +61,7 @@ def main(structure, out, *model_files):
         for k, model in enumerate(map(load, model_files)):
             prediction = ModelOnDevice(model.potential_, on_device(model.potential_)).predict(atoms, uncertainty="exact")
             np.savez(f"{out}{k}.npz", **{name: getattr(prediction, name) for name in names})
+        fitted("cuda").save(f"{out}.gap")
 
 
 if __name__ == "__main__":

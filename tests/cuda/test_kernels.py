@@ -7,7 +7,8 @@ from ase.io import write
 from numpy.testing import assert_allclose
 
 from gapkit import load
-from tests.conftest import copper_gold
+from tests.conftest import assert_equal_models, copper_gold
+from tests.cuda.fits import fitted
 from tests.cuda.needs import gpucheck
 
 gpucheck()
@@ -43,6 +44,7 @@ def test_simulator(child, model_file, other_file, tmp_path):
 
 
 def assert_same_as_on_the_cpu(folder, *model_files):
+    assert_equal_models(load(folder / "out.gap"), fitted("cpu"))
     frames = [read_back(folder / "a.xyz")]
     expected = [load(file).evaluate(frames, uncertainty="exact")[0] for file in model_files]
     return [assert_same(folder / f"out{k}.npz", prediction) for k, prediction in enumerate(expected)]
