@@ -28,6 +28,7 @@ __all__ = [
     "beside",
     "body_ops",
     "cupy",
+    "erf",
     "in_threads",
     "in_turn",
     "is_on_gpu",
@@ -40,6 +41,7 @@ __all__ = [
     "pair_ops",
     "repulsion_ops",
     "row_ops",
+    "row_products",
     "soap_ops",
     "solve_lower",
     "solve_transposed_upper",
@@ -276,6 +278,24 @@ _GPU_TURN = threading.Lock()
 def in_turn(like: Any) -> AbstractContextManager[Any]:
     """For CuPy's arrays: one thread at a time, as the memory of a GPU holds what one of them needs."""
     return _GPU_TURN if is_on_gpu(like) else nullcontext()
+
+
+def erf(x: Any) -> Any:
+    """Error function."""
+    if is_on_gpu(x):
+        from cupyx.scipy.special import erf as of_cupy
+
+        return of_cupy(x)
+    from scipy.special import erf as of_scipy
+
+    return of_scipy(x)
+
+
+def row_products(one: Any, other: Any) -> Any:
+    """x·y of each row of two matrices."""
+    if is_on_gpu(one):  # whose einsum takes longer to start than to run
+        return (one * other).sum(axis=1)
+    return np.einsum("nf,nf->n", one, other)
 
 
 def triangular_factor(stack: Any) -> Any:

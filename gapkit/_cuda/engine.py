@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,20 +16,24 @@ from .launch import launch
 from .memory import Memory
 from .neighbors import find_pairs
 
-__all__ = ["DeviceSpread", "DeviceTerm", "Engine", "Evaluation"]
+__all__ = ["DeviceSpread", "DeviceTerm", "Engine", "Evaluation", "Packet"]
 
 Array = NDArray[np.float64]
 
 _TAIL = 10  # energy, 6 of the virial, shortest distance, largest displacement squared, standard deviation of the energy
-_VOIGT = [0, 4, 8, 5, 2, 1]  # xx yy zz yz xz xy of a symmetric 3 x 3 matrix
 _PAIR_BYTES = 120.0  # of the list, vectors and gradients of a pair
 
 
 class DeviceSpread(Protocol):
-    """Collects what standard deviations need, term by term; see `gapkit.model.device_spread`."""
+    """Collects what standard deviations need, term by term; see `gapkit.model.device_spread`.
 
-    def results(self) -> tuple[Any, Any]:
-        """Standard deviations of local energies and of the total energy, eV; None for what is not wanted."""
+    ``wanted`` has the names of what it collects.
+    """
+
+    wanted: frozenset[str]
+
+    def results(self, geometry: Geometry) -> dict[str, Any]:
+        """Standard deviations by name: "energy", "energies", "forces" (of atoms as given), "virial"; eV and Å."""
 
 
 class DeviceTerm(Protocol):
@@ -38,8 +42,8 @@ class DeviceTerm(Protocol):
     def prepare(self, geometry: Geometry, memory: Memory) -> None:
         """Divide the work for a new list of pairs, whose vectors are known; this may wait for the device."""
 
-    def add(self, geometry: Geometry, energies: Any, gradient: Any, spread: Any) -> None:
-        """Add the energy of each atom and dE/dD of each pair; tell ``spread`` (or None) of the kernels; wait for nothing."""
+    def add(self, geometry: Geometry, energies: Any, gradient: Any, spreads: Sequence[Any]) -> None:
+        """Add the energy of each atom and dE/dD of each pair; tell ``spreads`` of the kernels; wait for nothing."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,10 @@ class Evaluation:
         eV.
     energies_std : ndarray of shape (n_atoms,) or None
         eV.
+    forces_std : ndarray of shape (n_atoms, 3) or None
+        eV/Å.
+    virial_std : ndarray of shape (6,) or None
+        eV.
     shortest : float
         Shortest distance of two atoms, Å; infinite where there is no pair.
     largest_move : float
@@ -72,8 +80,33 @@ class Evaluation:
     energies: Array | None
     energy_std: float | None
     energies_std: Array | None
+    forces_std: Array | None
+    virial_std: Array | None
     shortest: float
     largest_move: float
+
+
+@dataclass(frozen=True)
+class Packet:
+    """What a step gives, on the device.
+
+    Attributes
+    ----------
+    numbers : CuPy array
+        Forces; local energies if wanted; standard deviations of local energies, forces and virial where they are wanted; and
+        ten numbers: energy, virial (Voigt order), shortest distance, square of the largest displacement since the pairs were
+        found, and standard deviation of the energy.
+    places : dict of str to slice
+        Where "forces", "energies", "energies_std", "forces_std" and "virial_std" are.
+    """
+
+    numbers: Any
+    places: dict[str, slice]
+
+    @property
+    def forces(self) -> Any:
+        """Of shape (n_atoms, 3), in the order in which atoms were given."""
+        return self.numbers[self.places["forces"]].reshape(-1, 3)
 
 
 class Engine:
@@ -112,7 +145,7 @@ class Engine:
         self.memory = memory or Memory(xp)
         self.n_searches = 0
         self.geometry: Geometry | None = None
-        self._e0, self._voigt = xp.asarray(np.array(e0, float)), xp.asarray(np.array(_VOIGT))
+        self._e0 = xp.asarray(np.array(e0, float))
         self._structure: Any = ()  # numbers, cell and periodic directions of the pairs
 
     def twin(self, skin: float) -> Engine:
@@ -129,7 +162,7 @@ class Engine:
         pbc: NDArray[np.bool_],
         *,
         energies: bool = False,
-        spread: Any = None,
+        spreads: Callable[[int], Sequence[DeviceSpread]] | None = None,
     ) -> Evaluation:
         """Energy, forces and virial of a structure.
 
@@ -149,8 +182,8 @@ class Engine:
             Periodic directions.
         energies : bool, default False
             Whether local energies are wanted.
-        spread : callable, optional
-            ``spread(n_atoms)`` gives a `DeviceSpread` that collects standard deviations.
+        spreads : callable, optional
+            ``spreads(n_atoms)`` gives what collects standard deviations.
 
         Returns
         -------
@@ -165,10 +198,10 @@ class Engine:
         structure = np.asarray(numbers), np.asarray(cell, float), np.asarray(pbc, bool)
         if self.geometry is None or not all(map(np.array_equal, structure, self._structure)):
             self.find(*structure, on_device)
-        result = self._evaluated(on_device, energies, spread)
+        result = self._evaluated(on_device, energies, spreads)
         if not result.largest_move <= 0.5 * self.skin:
             self.find(*structure, on_device)
-            result = self._evaluated(on_device, energies, spread)
+            result = self._evaluated(on_device, energies, spreads)
         return result
 
     def find(self, numbers: NDArray[np.int64], cell: Array, pbc: NDArray[np.bool_], positions: Any) -> Geometry:
@@ -184,7 +217,7 @@ class Engine:
         self.n_searches += 1
         return geometry
 
-    def step(self, positions: Any, *, energies: bool = False, spread: Any = None) -> tuple[Any, Any]:
+    def step(self, positions: Any, *, energies: bool = False, spreads: Sequence[DeviceSpread] = ()) -> Packet:
         """Evaluate on the device, with the pairs that are known; wait for nothing.
 
         Parameters
@@ -193,46 +226,46 @@ class Engine:
             Å, in the order in which the atoms were given.
         energies : bool, default False
             Whether local energies are wanted.
-        spread : DeviceSpread, optional
-            Collects standard deviations.
+        spreads : sequence of DeviceSpread, optional
+            They collect standard deviations.
 
         Returns
         -------
-        packet : CuPy array
-            Forces, local energies if wanted, standard deviations of local energies if wanted, and ten numbers: energy, virial
-            (Voigt order), shortest distance, square of the largest displacement since the pairs were found, and standard
-            deviation of the energy.
-        forces : CuPy array of shape (n_atoms, 3)
-            The first part of it.
+        Packet
         """
         assert self.geometry is not None  # noqa: S101 - `find` comes first
         xp, geometry = self.xp, self.geometry
         n, moved = geometry.n_atoms, geometry.move(positions)
         local, gradient = self._e0[geometry.species], xp.zeros((geometry.n_pairs, 3))
         for term in self.terms:
-            term.add(geometry, local, gradient, spread)
-        local_std, total_std = spread.results() if spread else (None, None)
-        packet = xp.zeros((3 + energies + (local_std is not None)) * n + _TAIL)
-        forces = packet[: 3 * n].reshape(n, 3)
-        launch("gather_force", n, geometry.first, geometry.reverse, gradient, geometry.atoms, forces)
+            term.add(geometry, local, gradient, spreads)
+        std = {name: values for spread in spreads for name, values in spread.results(geometry).items()}
+        sizes = {"forces": 3 * n} | ({"energies": n} if energies else {})
+        sizes |= {f"{name}_std": values.size for name, values in std.items() if name != "energy"}
+        ends = np.cumsum([0, *sizes.values()]).tolist()
+        packet = Packet(xp.zeros(ends[-1] + _TAIL), {name: slice(*ends[k : k + 2]) for k, name in enumerate(sizes)})
+        of_forces = geometry.first, geometry.reverse, gradient, geometry.atoms, packet.forces
+        launch("gather_force", n, *of_forces)
         if energies:
-            packet[3 * n : 4 * n][geometry.atoms] = local
-        if local_std is not None:
-            packet[-_TAIL - n : -_TAIL][geometry.atoms] = local_std
-        tail = packet[-_TAIL:]
+            packet.numbers[packet.places["energies"]][geometry.atoms] = local
+        for name in ("forces", "virial"):
+            if name in std:
+                packet.numbers[packet.places[f"{name}_std"]] = std[name].ravel()
+        if "energies" in std:
+            packet.numbers[packet.places["energies_std"]][geometry.atoms] = std["energies"]
+        tail = packet.numbers[-_TAIL:]
         tail[0] = local.sum()
         if geometry.n_pairs:
-            virial = geometry.vectors.T @ gradient
-            tail[1:7] = (0.5 * (virial + virial.T)).ravel()[self._voigt]
+            tail[1:7] = geometry.virial(gradient)
             tail[7] = geometry.distances.min()
         else:
             tail[7] = np.inf
         tail[8] = moved.max()
-        if total_std is not None:
-            tail[9] = total_std
-        return packet, forces
+        if "energy" in std:
+            tail[9] = std["energy"]
+        return packet
 
-    def follow(self, positions: Any, *, shortest: float, energies: bool = False) -> tuple[Any, Any]:
+    def follow(self, positions: Any, *, shortest: float, energies: bool = False) -> Packet:
         """Evaluate on the device, finding pairs anew where an atom has moved too far: a step of dynamics that stays there.
 
         The host waits once, for ten numbers.
@@ -248,44 +281,44 @@ class Engine:
 
         Returns
         -------
-        packet, forces : CuPy arrays
-            As of `step`.
+        Packet
 
         Raises
         ------
         LeftPhysicsError
             If the positions are no numbers any more, or two atoms are too close.
         """
-        packet, forces = self.step(positions, energies=energies)
-        tail = self.xp.asnumpy(packet[-_TAIL:])
+        packet = self.step(positions, energies=energies)
+        tail = self.xp.asnumpy(packet.numbers[-_TAIL:])
         if not np.isfinite(tail[8]):
             raise LeftPhysicsError("Positions are no finite numbers any more")
         if not tail[8] <= (0.5 * self.skin) ** 2:
             numbers, cell, pbc = self._structure
             self.find(numbers, cell, pbc, positions)
-            packet, forces = self.step(positions, energies=energies)
-            tail = self.xp.asnumpy(packet[-_TAIL:])
+            packet = self.step(positions, energies=energies)
+            tail = self.xp.asnumpy(packet.numbers[-_TAIL:])
         if tail[7] < shortest:
             raise LeftPhysicsError(f"Two atoms are {tail[7]:.2g} Å apart")
-        return packet, forces
+        return packet
 
-    def fetched(self, packet: Any, *, energies: bool = False, with_std: bool = False) -> Evaluation:
-        """What `step` gave, in NumPy; ``with_std`` says whether it was told to collect standard deviations."""
-        assert self.geometry is not None  # noqa: S101 - `step` needs it too
-        n, host = self.geometry.n_atoms, self.xp.asnumpy(packet)
-        tail = host[-_TAIL:]
-        with_local_std = len(host) > (3 + energies) * n + _TAIL
+    def fetched(self, packet: Packet, *, with_energy_std: bool = False) -> Evaluation:
+        """What `step` gave, in NumPy; ``with_energy_std`` says whether the standard deviation of the energy was collected."""
+        host = self.xp.asnumpy(packet.numbers)
+        found, tail = {name: host[place] for name, place in packet.places.items()}, host[-_TAIL:]
         return Evaluation(
             energy=float(tail[0]),
-            forces=host[: 3 * n].reshape(n, 3),
+            forces=found["forces"].reshape(-1, 3),
             virial=tail[1:7],
-            energies=host[3 * n : 4 * n] if energies else None,
-            energy_std=float(tail[9]) if with_std else None,
-            energies_std=host[-_TAIL - n : -_TAIL] if with_local_std else None,
+            energies=found.get("energies"),
+            energy_std=float(tail[9]) if with_energy_std else None,
+            energies_std=found.get("energies_std"),
+            forces_std=found["forces_std"].reshape(-1, 3) if "forces_std" in found else None,
+            virial_std=found.get("virial_std"),
             shortest=float(tail[7]),
             largest_move=float(tail[8]) ** 0.5,
         )
 
-    def _evaluated(self, positions: Any, energies: bool, spread: Any) -> Evaluation:
-        packet, _ = self.step(positions, energies=energies, spread=spread(len(positions)) if spread else None)
-        return self.fetched(packet, energies=energies, with_std=spread is not None)
+    def _evaluated(self, positions: Any, energies: bool, spreads: Callable[[int], Sequence[DeviceSpread]] | None) -> Evaluation:
+        collectors = spreads(len(positions)) if spreads else ()
+        packet = self.step(positions, energies=energies, spreads=collectors)
+        return self.fetched(packet, with_energy_std=any("energy" in c.wanted for c in collectors))

@@ -37,6 +37,8 @@ class Geometry:
         Index of the pair (neighbour, centre, -shift).
     cell : array of shape (3, 3)
         Å.
+    voigt : array of shape (6,)
+        Places of xx yy zz yz xz xy in a 3 x 3 matrix.
     reference : array of shape (n_atoms, 3)
         Positions at which the pairs were found, Å.
     vectors : array of shape (n_pairs, 3)
@@ -58,6 +60,7 @@ class Geometry:
     shifts: Any
     reverse: Any
     cell: Any
+    voigt: Any
     reference: Any
     vectors: Any
     distances: Any
@@ -77,6 +80,11 @@ class Geometry:
     def pairs_of(self, atoms: slice) -> slice:
         """Range of the pairs of a range of atoms."""
         return slice(int(self.host_first[atoms.start]), int(self.host_first[atoms.stop]))
+
+    def virial(self, gradient: Any) -> Any:
+        """dE/dstrain (6,), Voigt order, from dE/d(pair vector)."""
+        virial = self.vectors.T @ gradient
+        return (0.5 * (virial + virial.T)).ravel()[self.voigt]
 
     def move(self, positions: Any) -> Any:
         """Write vectors and distances for positions in the order in which they were given; return squares of displacements."""

@@ -8,9 +8,9 @@ import numpy as np
 
 from .launch import launch
 
-__all__ = ["powers", "tricubic"]
+__all__ = ["cubic", "powers", "tricubic"]
 
-_LANES = 32  # of a row: neighbouring threads read neighbouring numbers
+_LANES = 64  # of a row: neighbouring threads read neighbouring numbers
 
 
 def powers(zeta: int, alpha_m: Any, xs_em: Any, value_e: Any) -> None:
@@ -18,6 +18,11 @@ def powers(zeta: int, alpha_m: Any, xs_em: Any, value_e: Any) -> None:
     part = np.empty_like(xs_em, shape=(len(xs_em), _LANES))
     launch("powers", _LANES, zeta, alpha_m, xs_em, part, environments=len(xs_em))
     value_e[:] = part.sum(axis=1)
+
+
+def cubic(low: float, inverse: float, knot_k: Any, piece_k4: Any, at_e1: Any, value_e: Any, slope_e1: Any) -> None:
+    """Value and slope of a piecewise cubic of one variable."""
+    launch("cubic", len(at_e1), low, inverse, knot_k, piece_k4, at_e1, value_e, slope_e1)
 
 
 def tricubic(coefficient_ijk: Any, low_x: Any, inverse_x: Any, at_ex: Any, value_e: Any, slope_ex: Any) -> None:

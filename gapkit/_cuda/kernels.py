@@ -172,6 +172,12 @@ def _triplet_gradient(
         )
 
 
+def _cubic(n, low, inverse, knot, piece, at, value, slope):
+    t = cuda.grid(1)
+    if t < n:
+        triplet_bodies.cubic(t, low, inverse, knot, piece, at, value, slope)
+
+
 def _tricubic(n, coefficient, low, inverse, at, value, slope):
     t = cuda.grid(1)
     if t < n:
@@ -363,11 +369,11 @@ KERNELS = {
     "move": Kernel(_move, bodies.move, "i f2 f2 i1 i1 i2 f2 f1", 128, 40),
     "angular": Kernel(_angular, bodies.angular, "i i f2 f1 f f3 f2", 128, 80),
     "radial": Kernel(_radial, bodies.radial, "i i i i1 f1 f f2 f3 f2 f2", 64, 96, True),
-    "expand": Kernel(_expand, bodies.expand, "i i i i1 i1 i1 f1 f f2 f2 i1 f1 f2 f1 i2 f4", 128, 96, True),
+    "expand": Kernel(_expand, bodies.expand, "i i i i1 i1 i1 f1 f f2 f2 i1 f1 f2 f1 i2 f4", 64, 128, True),
     "power": Kernel(_power, bodies.power, "i f4 f4 i2 f1 f2", 128, 64, True),
     "adjoint": Kernel(_adjoint, bodies.adjoint, "i f2 f1 f4 i2 i1 i2 f4", 128, 64, True),
     "pair_gradient": Kernel(_pair_gradient, bodies.pair_gradient, "i i i i1 i1 i1 f2 f1 f f3 i1 f1 f2 f2 f4 f2", 128, 128),
-    "powers": Kernel(_powers, bodies.powers, "i i f1 f2 f2", 32, 48, True),
+    "powers": Kernel(_powers, bodies.powers, "i i f1 f2 f2", 64, 48, True),
     "repulsion": Kernel(_repulsion, bodies.repulsion, "i i1 i1 i1 f3 f2 f1 f1 f2", 128, 96),
     "add_row_sum": Kernel(_add_row_sum, bodies.add_row_sum, "i i1 f1 f1", 128, 40),
     "add_rows": Kernel(_add_rows, bodies.add_rows, "i i i1 f1 f2 f2", 128, 48, True),
@@ -376,6 +382,7 @@ KERNELS = {
     "triplet_gradient": Kernel(
         _triplet_gradient, triplet_bodies.triplet_gradient, "i i1 i1 i1 i1 i1 f2 f1 f1 f1 f2 f1 f2 f1 f2", 128, 80
     ),
+    "cubic": Kernel(_cubic, triplet_bodies.cubic, "i f f f1 f2 f2 f1 f2", 128, 48),
     "tricubic": Kernel(_tricubic, triplet_bodies.tricubic, "i f3 f1 f1 f2 f1 f2", 128, 128),
     "symmetry_basis": Kernel(_symmetry_basis, acsf_bodies.symmetry_basis, "i i f1 f f2 f3 f2 f3 f2 f2 f2 f2", 128, 96),
     "symmetry_function": Kernel(

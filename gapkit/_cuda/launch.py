@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib.metadata import version
 from typing import Any
 
-__all__ = ["Launcher", "current", "launch", "launched_by"]
+from ..exceptions import GPUNotAvailable
+
+__all__ = ["Launcher", "check_compiler", "current", "launch", "launched_by"]
 
 Launcher = Callable[..., None]
 """Called as ``launcher(name, n_blocks, n, *arguments)``; blocks count for kernels per environment only."""
@@ -51,9 +54,24 @@ def launched_by(launcher: Launcher) -> Iterator[None]:
 
 
 def _on_gpu(name: str, environments: int, n: int, *arguments: Any) -> None:
+    import cupy
+
     kernel, compiled = _compiled(name)
     blocks = environments if kernel.per_environment else -(-n // kernel.block)
-    compiled[blocks, kernel.block, _stream()](n, *arguments)
+    seen = [_array(a.data.ptr, a.shape, a.dtype.str) if isinstance(a, cupy.ndarray) else a for a in arguments]
+    compiled[blocks, kernel.block, _stream()](n, *seen)
+
+
+@lru_cache(maxsize=2048)
+def _array(pointer: int, shape: tuple[int, ...], kind: str) -> Any:
+    """Numba's view of a contiguous array, which takes it longer to make than a kernel to start.
+
+    CuPy gives out the same memory step by step, so that most are known.  A view keeps no memory: CuPy's arrays do.
+    """
+    from numba import cuda
+
+    described = {"shape": shape, "typestr": kind, "data": (pointer, False), "version": 3}
+    return cuda.from_cuda_array_interface(described, sync=False)
 
 
 @lru_cache
@@ -67,7 +85,25 @@ def _compiled(name: str) -> tuple[Any, Any]:
     config.CUDA_ARRAY_INTERFACE_SYNC = 0
     config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small structures are allowed
     kernel = KERNELS[name]
-    return kernel, cuda.jit(signature(kernel.arguments))(kernel.function)
+    try:
+        return kernel, cuda.jit(signature(kernel.arguments))(kernel.function)
+    except Exception as error:  # of Python too, where versions do not go together
+        versions = f"numba-cuda {version('numba-cuda')} with NumPy {version('numpy')}"
+        raise GPUNotAvailable(
+            f"The GPU's kernels must compile; {versions} says {type(error).__name__}: {error}. "
+            "Get versions that go together: pip install -U numba-cuda 'numpy<2.5'; or use device='cpu'."
+        ) from error
+
+
+def check_compiler() -> None:
+    """Compile a kernel.
+
+    Raises
+    ------
+    GPUNotAvailable
+        If that fails.
+    """
+    _compiled("displacement")
 
 
 def _stream() -> Any:

@@ -69,7 +69,7 @@ def find_pairs(
     reach = np.ceil(cutoff * count / (heights * width) * (1.0 + _MARGIN)).astype(np.int64)
     reach = np.where(pbc, reach, np.minimum(reach, count - 1))
     on_device = {"cell": cell, "inverse": inverse, "periodic": pbc.astype(np.int64), "count": count, "reach": reach}
-    on_device |= {"low": low, "scale": count / width}
+    on_device |= {"low": low, "scale": count / width, "voigt": np.array([0, 4, 8, 5, 2, 1])}
     d = {name: xp.asarray(np.ascontiguousarray(value)) for name, value in on_device.items()}
     given = xp.asarray(species)
     bins, wraps, keys = xp.empty((n_atoms, 3), np.int64), xp.empty((n_atoms, 3), np.int64), xp.empty(n_atoms, np.int64)
@@ -104,6 +104,7 @@ def find_pairs(
         shifts=shifts,
         reverse=reverse,
         cell=d["cell"],
+        voigt=d["voigt"],
         reference=ordered,
         vectors=xp.empty((n_pairs, 3)),
         distances=xp.empty(n_pairs),

@@ -19,8 +19,6 @@ __all__ = ["Density", "SoapLoops", "SoapTables"]
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
-_AT_A_TIME = 4  # coefficients of a thread in the body ``expand``
-
 
 class SoapTables(NamedTuple):
     """What `SoapLoops` needs of a descriptor, in NumPy: radial table, constants of the harmonics, channels.
@@ -75,10 +73,10 @@ class SoapLoops:
         elements, factors = elements_of(tables)
         self.n_elements = len(elements)
         place = [
-            (a, min(a + _AT_A_TIME, (l + 1) ** 2) - 1, l * self.n_max + n, n)
+            (a, min(a + 4, (l + 1) ** 2) - 1, l * self.n_max + n, n, min(n + 1, self.n_max - 1))
             for l in range(self.l_max + 1)
-            for a in _of_l(l)[::_AT_A_TIME]
-            for n in range(self.n_max)
+            for a in _of_l(l)[::4]
+            for n in range(0, self.n_max, 2)
         ]
         names = ("segments", "table", "constants", "density_s", "weight_s", "centre_sd", "central_n")
         self._of_radial = {name: xp.asarray(np.ascontiguousarray(getattr(tables, name))) for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from ..exceptions import GPUNotAvailable
 __all__ = ["GPUStatus", "gpu_status", "require"]
 
 _PACKAGES = (("cupy", "CuPy"), ("numba_cuda", "numba-cuda"))
+_LIBRARIES = (("cublas", "cuBLAS"), ("cusolver", "cuSOLVER"), ("curand", "cuRAND"))  # products, fits, Langevin dynamics
 _INSTALL = "pip install 'gapkit[cuda13]' (driver 580 or newer) or 'gapkit[cuda12]' (driver 525 or newer)"
 
 
@@ -26,7 +28,7 @@ class GPUStatus(NamedTuple):
 
 
 def gpu_status() -> GPUStatus:
-    """Look for CuPy, numba-cuda, a driver, a device and cuBLAS; never raises."""
+    """Look for CuPy, numba-cuda, a driver, a device and NVIDIA's libraries; never raises."""
     for module, name in _PACKAGES:
         if not _is_installed(module):
             return GPUStatus(False, f"{name} is not installed", _INSTALL)
@@ -48,12 +50,12 @@ def gpu_status() -> GPUStatus:
         return GPUStatus(False, f"no CUDA device can be used ({_first_line(error)})", remedy)
     if n_devices == 0:
         return GPUStatus(False, "no CUDA device is visible", "Look at nvidia-smi and at CUDA_VISIBLE_DEVICES.")
-    try:
-        from cupy_backends.cuda.libs import cublas  # noqa: F401
-    except ImportError as error:
-        return GPUStatus(
-            False, f"cuBLAS is missing ({_first_line(error)})", "pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x[ctk])"
-        )
+    for library, name in _LIBRARIES:
+        try:
+            import_module(f"cupy_backends.cuda.libs.{library}")
+        except ImportError as error:
+            remedy = "pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x[ctk])"
+            return GPUStatus(False, f"{name} is missing ({_first_line(error)})", remedy)
     try:
         name = runtime.getDeviceProperties(runtime.getDevice())["name"].decode()
     except Exception as error:

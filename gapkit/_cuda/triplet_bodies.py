@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .._device import device_function, spline
 
-__all__ = ["tricubic", "triplet", "triplet_gradient"]
+__all__ = ["cubic", "tricubic", "triplet", "triplet_gradient"]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -91,6 +91,16 @@ def triplet_gradient(
     gradient_pc[p, 0] += along * vector_pc[p, 0] + gx
     gradient_pc[p, 1] += along * vector_pc[p, 1] + gy
     gradient_pc[p, 2] += along * vector_pc[p, 2] + gz
+
+
+@device_function
+def cubic(
+    e: int, low: float, inverse: float, knot_k: Array, piece_k4: Array, at_e1: Array, value_e: Array, slope_e1: Array
+) -> None:
+    """Value and slope of a spline of one distance."""
+    value, slope = spline.cubic(at_e1[e, 0], low, inverse, knot_k, piece_k4)
+    value_e[e] = value
+    slope_e1[e, 0] = slope
 
 
 @device_function

@@ -1,4 +1,4 @@
-"""A uniform three-dimensional cubic B-spline, for one environment."""
+"""Splines with equally spaced knots, for one environment: of a distance, and a B-spline of three distances."""
 
 from __future__ import annotations
 
@@ -7,13 +7,24 @@ from numpy.typing import NDArray
 
 from . import device_function
 
-__all__ = ["tricubic"]
+__all__ = ["cubic", "tricubic"]
 
 Array = NDArray[np.float64]
 
 _ONE = np.float64(1.0)
 _HALF = np.float64(0.5)
 _SIXTH = np.float64(1.0) / 6
+
+
+@device_function
+def cubic(r: float, low: float, inverse: float, knot_k: Array, piece_k4: Array) -> tuple[float, float]:
+    """Value and slope of a piecewise cubic; ``piece_k4[k]`` are its coefficients after knot k, the highest power first."""
+    k = min(max(int((r - low) * inverse), 0), piece_k4.shape[0] - 1)
+    t = r - knot_k[k]
+    a = piece_k4[k, 0]
+    b = piece_k4[k, 1]
+    c = piece_k4[k, 2]
+    return ((a * t + b) * t + c) * t + piece_k4[k, 3], (3 * a * t + 2 * b) * t + c
 
 
 @device_function

@@ -10,8 +10,10 @@ from importlib import metadata
 from ase.build import bulk
 
 from .. import __version__, _cpu
-from .._cuda.status import gpu_status
+from .._cuda.launch import check_compiler
+from .._cuda.status import GPUStatus, gpu_status
 from ..descriptors import SOAP
+from ..exceptions import GPUNotAvailable
 from ..neighbors import NeighborList
 from .console import console, guarded
 
@@ -33,6 +35,11 @@ def doctor() -> None:
     state = "empty: the first call compiles" if _cpu.cache_is_empty() else "filled"
     console.print(f"cache      {_cpu.cache_folder()} ({state})")
     gpu = gpu_status()
+    if gpu.usable:
+        try:
+            check_compiler()
+        except GPUNotAvailable as error:
+            gpu = GPUStatus(False, "its kernels do not compile", str(error))
     console.print(
         "gpu        " + (f"usable: {gpu.reason}" if gpu.usable else f"not usable: {gpu.reason}. {gpu.remedy}"), markup=False
     )

@@ -182,7 +182,7 @@ def _on_gpu(
     from ..dynamics import DeviceDynamics  # imports Numba
 
     seed = int(rng.integers(2**63))
-    dynamics = DeviceDynamics(atoms, calculator.model, timestep, random_state=seed, skin=calculator.skin, **thermostat)
+    dynamics = DeviceDynamics(atoms, calculator.model, timestep, random_state=seed, **thermostat)
     for snapshot in dynamics.irun(steps, every=every):
         yield snapshot.step, snapshot.atoms
     if steps % every:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._backend import cupy
+from .._backend import cupy, row_products
 from .._cuda.geometry import Geometry
 from .._cuda.launch import launch
 from .._cuda.memory import Memory
@@ -157,7 +157,8 @@ class PairsOnDevice(DeviceDescriptor):
     ) -> None:
         """Add dE/d(pair vector)."""
         r, of_pairs = features.state
-        slope = dE_dx[:, 0] + dE_dw * of_pairs.weight_slopes
+        slope = dE_dx[:, 0] if of_pairs.slopes is None else row_products(dE_dx, of_pairs.slopes)
+        slope = slope + dE_dw * of_pairs.weight_slopes
         gradient[block.members] += (slope / r)[:, None] * geometry.vectors[block.members]
 
     def add_energies(self, block: Block, energy: Any, energies: Any) -> None:

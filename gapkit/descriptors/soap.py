@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from sklearn.utils.validation import check_is_fitted
 
-from .._backend import soap_ops
+from .._backend import row_products, soap_ops
 from .._validation import check_choice, check_cutoff, check_integer, check_real, describe
 from ..exceptions import NumericalWarning
 from ..neighbors import NeighborList
@@ -337,7 +337,7 @@ class SOAP(Descriptor):
         """Divide by the norms, in place, and return them; negative ones stand for "not normalised"."""
         if not self.normalize:
             return np.full(len(spectrum), -1.0)
-        norms: Array = np.sqrt(np.einsum("ef,ef->e", spectrum, spectrum))
+        norms: Array = np.sqrt(row_products(spectrum, spectrum))
         if isinstance(self.rbf, ForeignBasis):
             norms[norms < self.rbf.smallest_norm] = -1.0
         spectrum /= np.where(norms > 0.0, norms, 1.0)[:, None]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._backend import cupy
+from .._backend import cupy, row_products
 from .._cuda.geometry import Geometry
 from .._cuda.soap import Density, SoapLoops, SoapTables
 from .._validation import describe
@@ -104,7 +104,7 @@ class SoapOnDevice(AtomsOnDevice):
         state, n = features.state, self.loops.n_elements if self.linear is None else len(self.linear)
         g, values = dE_dx[:, :n], features.values[:, :n]
         if self.descriptor.normalize:
-            g = of_normalized(g, np.einsum("ef,ef->e", g, values), values, state.norms)
+            g = of_normalized(g, row_products(g, values), values, state.norms)
         if self.linear is not None:
             g = g @ self.linear
         of_left, of_right = self.loops.coefficient_gradient(state.left, state.right, g.astype(float, order="C", copy=False))

@@ -8,8 +8,8 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
-from scipy.special import erf
 
+from .._backend import beside, erf
 from .._validation import check_cutoff, check_integer, check_real, describe
 from ..neighbors import NeighborList
 from .base import SMALLEST_WEIGHT, Descriptor, Features
@@ -195,7 +195,7 @@ class TwoBody(_Body):
         )
 
     def of_distances(self, r: Array) -> OfDistances:
-        """Features and weights of pairs, with slopes; ``r`` (Å) may be a CuPy array where the only feature is the distance."""
+        """Features and weights of pairs, with slopes; ``r`` (Å) may be a CuPy array."""
         values, slopes = self._powers(r)
         cutoff, cutoff_slopes = falling_cosine(r, float(self.r_cut), float(self.cutoff_width))
         weights, weight_slopes = self._with_tail(r, cutoff, cutoff_slopes)
@@ -220,7 +220,7 @@ class TwoBody(_Body):
         """Features and their slopes; None for those of the distance itself, which are 1."""
         if tuple(self.exponents) == _DISTANCE:
             return r[:, None], None
-        exponents = np.array(self.exponents, float)
+        exponents = beside(r, np.array(self.exponents, float))
         return r[:, None] ** exponents, exponents * r[:, None] ** (exponents - 1.0)
 
     def _with_tail(self, r: Array, cutoff: Array, cutoff_slopes: Array) -> tuple[Array, Array]:

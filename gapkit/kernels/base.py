@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from sklearn.gaussian_process.kernels import Hyperparameter
 from sklearn.gaussian_process.kernels import Kernel as SklearnKernel
 
+from .._backend import row_products
 from .._validation import check_real
 
 __all__ = ["KERNELS", "Constant", "Kernel", "Product", "Sum"]
@@ -209,7 +210,7 @@ class Kernel(SklearnKernel):  # type: ignore[misc]
 
 
 def _squares(X: Array) -> Array:
-    result: Array = np.einsum("nf,nf->n", X, X)
+    result: Array = row_products(X, X)
     return result
 
 

@@ -1,20 +1,38 @@
-"""Standard deviations of local and total energies on a GPU: `gapkit.model.spread.Spread` of one structure."""
+"""Standard deviations on a GPU: `gapkit.model.spread.Spread` and `gapkit.model.fast_spread` of one structure."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._backend import cupy
+from .._cuda.geometry import Geometry
+from .._cuda.launch import launch
 from .._cuda.memory import Memory
 from ..descriptors.on_device import Block, DeviceDescriptor, DeviceFeatures
 from ..gp.sparse_term import SparseTerm
-from .fast_spread import closed_terms, fast_deviations
+from .fast_spread import closed_terms, fast_deviations, slope_of_member
 from .potential import Potential
 from .spread import deviations, with_amplitudes
 
-__all__ = ["FastSpreadOnDevice", "SpreadOnDevice"]
+__all__ = ["CommitteeOnDevice", "Environments", "FastSpreadOnDevice", "SpreadOnDevice"]
+
+
+class Environments(NamedTuple):
+    """A block of environments of a term.
+
+    ``number`` of the term; ``term``; ``descriptor``; ``geometry``; ``block``; ``features``; ``kernel`` with the sparse points,
+    None if it is not known.
+    """
+
+    number: int
+    term: SparseTerm
+    descriptor: DeviceDescriptor
+    geometry: Geometry
+    block: Block
+    features: DeviceFeatures
+    kernel: Any
 
 
 class SpreadOnDevice:
@@ -52,16 +70,9 @@ class SpreadOnDevice:
         """Of the rows that are kept."""
         return self.potential.n_sparse
 
-    def add(
-        self,
-        number: int,
-        term: SparseTerm,
-        descriptor: DeviceDescriptor,
-        block: Block,
-        features: DeviceFeatures,
-        kernel: Any,
-    ) -> None:
-        """Add a block of environments of a term; ``kernel`` with the sparse points, if it is known."""
+    def add(self, environments: Environments) -> None:
+        """Add a block of environments of a term."""
+        number, term, descriptor, _, block, features, kernel = environments
         group = block.group
         seen = term.seen(group, features.values)
         if kernel is None:
@@ -81,11 +92,11 @@ class SpreadOnDevice:
         """What is kept of the kernels of a block with the sparse points, and the first column of each part."""
         return [(kernel, self.potential.terms[number].columns[group].start)]
 
-    def results(self) -> tuple[Any, Any]:
-        """Standard deviations (eV) of the local and of the total energies, None for what is not wanted."""
-        local = total = None
+    def results(self, geometry: Geometry) -> dict[str, Any]:
+        """Standard deviations (eV) of what is wanted."""
+        found = {}
         if self.rows is not None:
-            local = self._deviations(self.rows, self.prior, "local energies")
+            found["energies"] = self._deviations(self.rows, self.prior, "local energies")
         if "energy" in self.wanted:
             for (number, _), parts in self.environments.items():
                 term = self.potential.terms[number]
@@ -93,8 +104,8 @@ class SpreadOnDevice:
                 step = self.memory.at_a_time(4 * 8.0 * len(x), "the prior variance of the total energy")
                 for start in range(0, len(x), step):
                     self.total_prior += term.delta**2 * term.kernel(x[start : start + step], x).sum()
-            total = self._deviations(self.row, self.total_prior, "total energies")[0]
-        return local, total
+            found["energy"] = self._deviations(self.row, self.total_prior, "total energies")[0]
+        return found
 
     def _deviations(self, rows: Any, prior: Any, what: str) -> Any:
         return deviations(self.potential, prior, with_amplitudes(self.potential.terms, rows), what)
@@ -122,3 +133,58 @@ class FastSpreadOnDevice(SpreadOnDevice):
     def _deviations(self, rows: Any, prior: Any, what: str) -> Any:
         closed = with_amplitudes(list(self.closed.values()), rows)
         return fast_deviations(self.potential, closed, prior, what)
+
+
+class CommitteeOnDevice:
+    """Forces and virial of each member of a committee: `gapkit.model.fast_spread.Committee` of one structure.
+
+    Parameters
+    ----------
+    potential : Potential
+        With the members of ``potential.fast``; its arrays are CuPy's.
+    n_atoms : int
+        Of the structure.
+    wanted : frozenset of {"forces", "stress"}
+        Which.
+    memory : Memory
+        What may be used.
+
+    Raises
+    ------
+    DeviceMemoryError
+        If the gradients of all members do not fit.
+    """
+
+    def __init__(self, potential: Potential, n_atoms: int, *, wanted: frozenset[str], memory: Memory) -> None:
+        self.potential, self.n_atoms, self.wanted, self.memory = potential, n_atoms, wanted, memory
+        self.members = potential.fast.members
+        self.gradients: Any = None
+
+    def add(self, environments: Environments) -> None:
+        """Add a block of environments of a term: one adjoint per member."""
+        number, term, descriptor, geometry, block, features, _ = environments
+        if self.gradients is None:
+            shape = len(self.members), geometry.n_pairs, 3
+            self.memory.at_a_time(8.0 * max(1, int(np.prod(shape))), "standard deviations of forces and stresses")
+            self.gradients = cupy().zeros(shape)
+        x, points = (term.seen(block.group, values) for values in (features.values, term.points[block.group]))
+        kernel, a, b = term.kernel.value_and_slopes(x, points)
+        for member, gradient in zip(self.members, self.gradients, strict=True):
+            alpha = descriptor.multiplicity * member[number][block.group] * term.weights[block.group]
+            slope, of_weight = slope_of_member(term, block.group, x, points, (a, b), alpha), None
+            if features.weights is not None:
+                slope, of_weight = slope * features.weights[:, None], kernel @ alpha
+            descriptor.pullback(geometry, block, features, slope, of_weight, gradient)
+
+    def results(self, geometry: Geometry) -> dict[str, Any]:
+        """Standard deviations of forces (n_atoms, 3), eV/Å, of atoms as given, and of the virial (6,), eV."""
+        xp = cupy()
+        squares: dict[str, Any] = {"forces": xp.zeros((self.n_atoms, 3)), "virial": xp.zeros(6)}
+        for gradient in () if self.gradients is None else self.gradients:
+            forces = xp.empty((self.n_atoms, 3))
+            launch("gather_force", self.n_atoms, geometry.first, geometry.reverse, gradient, geometry.atoms, forces)
+            squares["forces"] += forces**2
+            if geometry.n_pairs:
+                squares["virial"] += geometry.virial(gradient) ** 2
+        asked = {"forces": "forces", "stress": "virial"}
+        return {asked[name]: np.sqrt(squares[asked[name]] / max(1, len(self.members))) for name in self.wanted}

@@ -24,7 +24,7 @@ from ..neighbors import NeighborList
 from .potential import Potential
 from .spread import Spread, clipped, with_amplitudes
 
-__all__ = ["Committee", "FastSpread", "closed_terms", "fast_deviations"]
+__all__ = ["Committee", "FastSpread", "closed_terms", "fast_deviations", "slope_of_member"]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -79,6 +79,17 @@ def fast_deviations(potential: Potential, rows: Array, prior: Array, what: str) 
     return result
 
 
+def slope_of_member(
+    term: SparseTerm, group: int, x: Array, points: Array, slopes: tuple[Array, Array | None], alpha: Array
+) -> Array:
+    """dE/dx of environments of a group for coefficients alpha, from `Kernel.value_and_slopes`; arrays may be CuPy's."""
+    a, b = slopes
+    result = (a * alpha) @ points
+    if b is not None:
+        result += (b @ alpha)[:, None] * x
+    return term.scaled(group, result)
+
+
 class Committee:
     """Pair gradients of the energy of each member of a committee, and their spread.
 
@@ -110,10 +121,7 @@ class Committee:
             kernel, a, b = term.kernel.value_and_slopes(x, points)
             for k, coefficients in enumerate(self.members):
                 alpha = n_times * coefficients[t][group] * of_points
-                direct = (a * alpha) @ points
-                if b is not None:
-                    direct += (b @ alpha)[:, None] * x
-                slope[k, found] = term.scaled(group, direct)
+                slope[k, found] = slope_of_member(term, group, x, points, (a, b), alpha)
                 if features.weights is not None:
                     energy[k, found] = kernel @ alpha
         for k, gradient in enumerate(self.gradients):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from ..descriptors.triplets_on_device import TripletsOnDevice
 from ..exceptions import InvalidStructureError, NotOnGPUError
 from ..gp.sparse_term import SparseTerm
 from ..neighbors import SHORTEST_DISTANCE, NeighborList, check_structures
-from .device_spread import FastSpreadOnDevice, SpreadOnDevice
+from .device_spread import CommitteeOnDevice, Environments, FastSpreadOnDevice, SpreadOnDevice
 from .potential import ON_DEVICE, Potential, posterior_of
 from .prediction import STD_DEFAULT, Prediction, wanted_deviations
 from .repulsion import Repulsion
@@ -50,9 +50,7 @@ def descriptor_on_device(descriptor: Descriptor, species: Sequence[int], name: s
     if isinstance(descriptor, SOAP):
         return SoapOnDevice(descriptor, species)
     if isinstance(descriptor, TwoBody):
-        plain = tuple(descriptor.exponents) == (1,) and descriptor.tail_exponent == 0
-        if plain:
-            return PairsOnDevice(descriptor, species)
+        return PairsOnDevice(descriptor, species)
     if isinstance(descriptor, ACSF):
         return AcsfOnDevice(descriptor, species)
     if isinstance(descriptor, ThreeBody):
@@ -83,13 +81,13 @@ class TermOnDevice:
         """Divide the environments into blocks."""
         self.blocks = self.descriptor.blocks(geometry, memory, [len(points) for points in self.term.points])
 
-    def add(self, geometry: Geometry, energies: Any, gradient: Any, spread: SpreadOnDevice | None) -> None:
+    def add(self, geometry: Geometry, energies: Any, gradient: Any, spreads: Sequence[Any]) -> None:
         """Add energies of atoms and gradients of pairs, as `gapkit.model.prediction` does on the CPU."""
         for block in self.blocks:
             features, of_group = self.descriptor.compute(geometry, block), self.sums[block.group]
             assert of_group is not None  # noqa: S101 - groups without points have no block
             kernel = None
-            if spread is not None and isinstance(of_group, ExactSum):
+            if spreads and isinstance(of_group, ExactSum):
                 energy, slope, kernel = of_group.with_kernel(features.values)
             else:
                 energy, slope = of_group(features.values)
@@ -101,8 +99,9 @@ class TermOnDevice:
                 slope = slope * features.weights[:, None]
             self.descriptor.add_energies(block, energy, energies)
             self.descriptor.pullback(geometry, block, features, slope, of_weight, gradient)
-            if spread is not None:
-                spread.add(self.number, self.term, self.descriptor, block, features, kernel)
+            environments = Environments(self.number, self.term, self.descriptor, geometry, block, features, kernel)
+            for spread in spreads:
+                spread.add(environments)
 
 
 class RepulsionOnDevice:
@@ -115,7 +114,7 @@ class RepulsionOnDevice:
     def prepare(self, geometry: Geometry, memory: Memory) -> None:
         """Nothing is to be divided."""
 
-    def add(self, geometry: Geometry, energies: Any, gradient: Any, spread: Any) -> None:
+    def add(self, geometry: Geometry, energies: Any, gradient: Any, spreads: Sequence[Any]) -> None:
         """Add energies of atoms and gradients of pairs."""
         of_pairs = geometry.vectors, geometry.distances, energies, gradient
         launch("repulsion", geometry.n_atoms, geometry.first, geometry.neighbors, geometry.species, self.constants, *of_pairs)
@@ -200,8 +199,8 @@ class ModelOnDevice:
         """The same for estimates."""
         fast, put, result = self.potential.fast, self.engine.xp.asarray, replace(self.with_posterior)
         low_rank = replace(fast.low_rank, directions=put(fast.low_rank.directions), eigenvalues=put(fast.low_rank.eigenvalues))
-        # members are for forces
-        result.__dict__["fast"] = replace(fast, low_rank=low_rank, projection=put(fast.projection), members=[])
+        members = [[[put(alpha) for alpha in term] for term in member] for member in fast.members]
+        result.__dict__["fast"] = replace(fast, low_rank=low_rank, projection=put(fast.projection), members=members)
         return result
 
     def predict(
@@ -215,8 +214,8 @@ class ModelOnDevice:
             One structure.
         uncertainty : None, "exact" or "fast", default None
             Standard deviations.
-        std : collection of {"energy", "energies"}, default both
-            Which.
+        std : collection of {"energy", "energies", "forces", "stress"}, default the first two
+            Which; the last two with "fast" only.
         frame : int, default 0
             What messages call the structure.
 
@@ -234,24 +233,36 @@ class ModelOnDevice:
             If the GPU has too little memory.
         """
         potential, engine = self.potential, self.engine
-        spread = self.spread(uncertainty, std)
+        spreads = self.spreads(uncertainty, std)
         self.check(atoms, frame)
         cell = complete_cell(atoms.cell.array)
         with memory_errors(engine.xp):
-            result = engine.evaluate(atoms.numbers, atoms.positions, cell, atoms.pbc, energies=True, spread=spread)
+            result = engine.evaluate(atoms.numbers, atoms.positions, cell, atoms.pbc, energies=True, spreads=spreads)
         if result.shortest < SHORTEST_DISTANCE:
             NeighborList.from_atoms([atoms], potential.neighbor_range, first_frame=frame)  # raises, naming the atoms
         return prediction_of(atoms, result)
 
-    def spread(self, uncertainty: str | None, std: Collection[str] = STD_DEFAULT) -> Callable[[int], SpreadOnDevice] | None:
-        """What makes a collector of standard deviations for a number of atoms; None if none are wanted; see `predict`."""
+    def spreads(
+        self, uncertainty: str | None, std: Collection[str] = STD_DEFAULT
+    ) -> Callable[[int], list[SpreadOnDevice | CommitteeOnDevice]] | None:
+        """What makes collectors of standard deviations for a number of atoms; None if none are wanted; see `predict`."""
         if uncertainty is None:
             return None
         check_uncertainty(uncertainty, std)
-        wanted = wanted_deviations(uncertainty, std)
-        if uncertainty == "fast":
-            return partial(FastSpreadOnDevice, self.with_fast_posterior, wanted=wanted, memory=self.engine.memory)
-        return partial(SpreadOnDevice, self.with_posterior, wanted=wanted, memory=self.engine.memory)
+        wanted, memory = wanted_deviations(uncertainty, std), self.engine.memory
+        of_energies, of_derivatives = wanted & {"energy", "energies"}, wanted & {"forces", "stress"}
+
+        def collectors(n_atoms: int) -> list[SpreadOnDevice | CommitteeOnDevice]:
+            result: list[SpreadOnDevice | CommitteeOnDevice] = []
+            if of_energies and uncertainty == "fast":
+                result.append(FastSpreadOnDevice(self.with_fast_posterior, n_atoms, wanted=of_energies, memory=memory))
+            elif of_energies:
+                result.append(SpreadOnDevice(self.with_posterior, n_atoms, wanted=of_energies, memory=memory))
+            if of_derivatives:
+                result.append(CommitteeOnDevice(self.with_fast_posterior, n_atoms, wanted=of_derivatives, memory=memory))
+            return result
+
+        return collectors
 
     def check(self, atoms: Atoms, frame: int = 0) -> None:
         """Raise InvalidStructureError if a structure is invalid, or has a species that the model does not know."""
@@ -267,9 +278,10 @@ class ModelOnDevice:
 def check_uncertainty(uncertainty: str | None, std: Collection[str]) -> None:
     """Raise `NotOnGPUError` if an uncertainty has no GPU code."""
     wanted = wanted_deviations(uncertainty, std)
-    if uncertainty not in (None, "exact", "fast") or not wanted <= {"energy", "energies"}:
+    of_derivatives = wanted & {"forces", "stress"}
+    if uncertainty == "prior" or (uncertainty == "exact" and of_derivatives):
         what = f"uncertainty={uncertainty!r} and std={tuple(std)}"
-        remedy = "A GPU gives exact and fast standard deviations of energy and energies. For others use device='cpu'."
+        remedy = "A GPU gives 'exact' ones of energies, and 'fast' ones of all. For others use device='cpu'."
         raise NotOnGPUError(describe("device", f"'cpu' with {what}", "cuda", remedy))
 
 
@@ -293,4 +305,6 @@ def prediction_of(atoms: Atoms, result: Evaluation) -> Prediction:
         stress=result.virial / atoms.cell.volume if has_stress else None,
         energy_std=result.energy_std,
         energies_std=result.energies_std,
+        forces_std=result.forces_std,
+        stress_std=result.virial_std / atoms.cell.volume if has_stress and result.virial_std is not None else None,
     )

@@ -54,16 +54,14 @@ class _LineOnDevice(PointSum):
     """The pieces of a spline with equally spaced knots, found by division."""
 
     def __init__(self, spline: CubicHermiteSpline, xp: Any) -> None:
-        self.low, self.n_pieces = float(spline.x[0]), len(spline.x) - 1
-        self.inverse = self.n_pieces / float(spline.x[-1] - spline.x[0])
-        self.knots, self.pieces = xp.asarray(spline.x), xp.asarray(np.ascontiguousarray(spline.c.T))
+        low, high = float(spline.x[0]), float(spline.x[-1])
+        inverse = (len(spline.x) - 1) / (high - low)
+        self.of_spline = low, inverse, xp.asarray(spline.x), xp.asarray(np.ascontiguousarray(spline.c.T))
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
-        r = x[:, 0]
-        k = np.clip(np.floor((r - self.low) * self.inverse).astype(np.int64), 0, self.n_pieces - 1)
-        t, c = r - self.knots[k], self.pieces[k]
-        value = ((c[:, 0] * t + c[:, 1]) * t + c[:, 2]) * t + c[:, 3]
-        return value, ((3.0 * c[:, 0] * t + 2.0 * c[:, 1]) * t + c[:, 2])[:, None]
+        value, slope = np.empty_like(x, shape=len(x)), np.empty_like(x)
+        table_ops(x).cubic(*self.of_spline, x, value, slope)
+        return value, slope
 
 
 class _Box(PointSum):

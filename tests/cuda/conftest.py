@@ -34,11 +34,12 @@ def model_file(alloy, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def other_file(alloy, tmp_path_factory):
-    """What `model_file` has not: symmetry functions, and triplets from a table."""
+    """What `model_file` has not: symmetry functions, and pairs and triplets from tables."""
     acsf = ACSF(4.0, g2_params=[[1.0, 2.0]], g4_params=[[0.01, 4, 1.0]], g5_params=[[0.02, 2, -1.0]])
     terms = [
         Term(acsf, DotProduct(2), n_sparse=6, scale="range"),
         Term(ThreeBody(3.0, tabulate=True), RBF(1.5), n_sparse=4, scale="std"),
+        Term(TwoBody(3.2, tabulate=True), RBF(1.0), n_sparse={"Cu-Cu": 4, "Cu-Au": 4, "Au-Au": 4}),
     ]
     path = tmp_path_factory.mktemp("model") / "other.gap"
     GAPRegressor(terms, random_state=0).fit(alloy).save(path)

@@ -11,5 +11,6 @@ from tests.conftest import copper_gold, labelled
 def fitted(device):
     """A model of two small frames; pairs, which hardly any loop must be compiled for, have all parts of a row."""
     frames = [labelled(copper_gold(seed, pbc=(True, True, True))) for seed in (1, 2)]
-    with mock.patch("gapkit.model.device.require", lambda: None):
-        return GAPRegressor([Term(TwoBody(3.5), RBF(0.5), n_sparse={"Cu-Cu": 3, "Cu-Au": 3})], random_state=0, device=device).fit(frames)
+    term = Term(TwoBody(3.5), RBF(0.5), n_sparse={"Cu-Cu": 3, "Cu-Au": 3})
+    with mock.patch("gapkit.model.device.require", return_value=None):
+        return GAPRegressor([term], random_state=0, device=device).fit(frames)

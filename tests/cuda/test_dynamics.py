@@ -110,7 +110,7 @@ def test_standard_deviations_of_structures(gpu, model, start):
         assert_allclose(snapshot.prediction.energies_std, expected.energies_std, rtol=1e-7)
         assert_allclose(snapshot.prediction.energy_std, expected.energy_std, rtol=1e-7)
         assert_allclose(snapshot.prediction.energies, expected.energies, rtol=0, atol=1e-10)
-    with pytest.raises(NotOnGPUError, match="exact and fast standard deviations"):
+    with pytest.raises(NotOnGPUError, match="A GPU gives 'exact' ones of energies"):
         next(there.irun(1, uncertainty="prior"))
 
 

@@ -31,11 +31,12 @@ def fails(*_):
 
 @pytest.fixture
 def machine(monkeypatch):
-    def install(runtime, *, cublas=True):
+    def install(runtime, *, missing=""):
         cupy, libs = ModuleType("cupy"), ModuleType("cupy_backends.cuda.libs")
         cupy.cuda = SimpleNamespace(runtime=runtime)
-        if cublas:
-            libs.cublas = ModuleType("cublas")
+        for library in ("cublas", "cusolver", "curand"):
+            found = None if library == missing else ModuleType(library)  # None makes an import fail
+            monkeypatch.setitem(sys.modules, f"cupy_backends.cuda.libs.{library}", found)
         monkeypatch.setattr(status, "_is_installed", lambda module: True)
         monkeypatch.setitem(sys.modules, "cupy", cupy)
         monkeypatch.setitem(sys.modules, "cupy_backends.cuda.libs", libs)
@@ -50,18 +51,19 @@ def test_a_working_gpu(machine):
 
 
 @pytest.mark.parametrize(
-    ("runtime", "cublas", "reason", "remedy"),
+    ("runtime", "missing", "reason", "remedy"),
     [
-        (Runtime(driverGetVersion=lambda: 0), True, "no NVIDIA driver", "Install NVIDIA's driver"),
-        (Runtime(driverGetVersion=fails), True, "runtime cannot be used", "gapkit[cuda13]"),
-        (Runtime(getDeviceCount=fails), True, "no CUDA device can be used (RuntimeError: cudaErrorNoDevice", "nvidia-smi"),
-        (Runtime(getDeviceCount=lambda: 0), True, "no CUDA device is visible", "CUDA_VISIBLE_DEVICES"),
-        (Runtime(), False, "cuBLAS is missing", "pip install 'cupy-cuda13x[ctk]'"),
-        (Runtime(getDeviceProperties=fails), True, "does not answer", "nvidia-smi"),
+        (Runtime(driverGetVersion=lambda: 0), "", "no NVIDIA driver", "Install NVIDIA's driver"),
+        (Runtime(driverGetVersion=fails), "", "runtime cannot be used", "gapkit[cuda13]"),
+        (Runtime(getDeviceCount=fails), "", "no CUDA device can be used (RuntimeError: cudaErrorNoDevice", "nvidia-smi"),
+        (Runtime(getDeviceCount=lambda: 0), "", "no CUDA device is visible", "CUDA_VISIBLE_DEVICES"),
+        (Runtime(), "cublas", "cuBLAS is missing", "pip install 'cupy-cuda13x[ctk]'"),
+        (Runtime(), "curand", "cuRAND is missing", "pip install 'cupy-cuda13x[ctk]'"),
+        (Runtime(getDeviceProperties=fails), "", "does not answer", "nvidia-smi"),
     ],
 )
-def test_what_is_missing(machine, runtime, cublas, reason, remedy):
-    found = machine(runtime, cublas=cublas)
+def test_what_is_missing(machine, runtime, missing, reason, remedy):
+    found = machine(runtime, missing=missing)
     assert not found.usable
     assert reason in found.reason
     assert "\n" not in found.reason
@@ -104,3 +106,16 @@ assert not {"cupy", "numba_cuda"} & set(sys.modules)
     found = subprocess.run([sys.executable, "-c", code, str(model_file)], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
     assert "device='auto' takes the CPU" in found.stderr
+
+
+def test_numba_cuda_that_does_not_go_with_numpy(monkeypatch):
+    """Seen with numba-cuda 0.30.4 and NumPy 2.5: it imports, and fails where it first compiles."""
+    from gapkit._cuda import launch
+
+    def jit(signature):
+        raise AttributeError("module 'numpy' has no attribute 'row_stack'")
+
+    monkeypatch.setattr("numba.cuda.jit", jit)
+    monkeypatch.setattr(launch, "_compiled", launch._compiled.__wrapped__)
+    with pytest.raises(GPUNotAvailable, match=r"numba-cuda \d.*with NumPy \d.*row_stack.*pip install -U"):
+        launch._compiled("move")

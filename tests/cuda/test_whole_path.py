@@ -10,7 +10,7 @@ from ase import Atoms, units
 from ase.md.verlet import VelocityVerlet
 from numpy.testing import assert_allclose
 
-from gapkit import RBF, SOAP, DotProduct, GAPCalculator, GAPRegressor, Term, ThreeBody, TwoBody
+from gapkit import RBF, SOAP, DotProduct, DScribe, GAPCalculator, GAPRegressor, Term, ThreeBody, TwoBody
 from gapkit._cuda.memory import Memory
 from gapkit.exceptions import DeviceMemoryError, GPUNotAvailable, InvalidStructureError, NotOnGPUError
 from gapkit.model.device import _say_once
@@ -194,12 +194,15 @@ def fitted(alloy, *terms):
 
 
 def test_what_has_no_gpu_code_is_named(gpu, alloy, model, mixed):
-    tail = fitted(alloy, ("ions", Term(TwoBody(3.5, tail_exponent=1), RBF(1.0), n_sparse={"Cu-Cu": 5, "Cu-Au": 6, "Au-Au": 5})))
-    with pytest.raises(NotOnGPUError, match=r"`device` must be 'cpu' with the term 'ions'; got 'cuda'\. TwoBody"):
-        tail.set_params(device="cuda").predict([mixed])
+    from dscribe.descriptors import SOAP as OfDscribe
+
+    other = DScribe(OfDscribe(r_cut=3.5, n_max=2, l_max=1, species=["Cu", "Au"], periodic=True))
+    foreign = fitted(alloy, ("foreign", Term(other, DotProduct(2), n_sparse=4)))
+    with pytest.raises(NotOnGPUError, match=r"`device` must be 'cpu' with the term 'foreign'; got 'cuda'\. DScribe"):
+        foreign.set_params(device="cuda").predict([mixed])
     model.device = "cuda"
-    for uncertainty, std in (("fast", ("forces",)), ("prior", ("energies",)), ("exact", ("forces",))):
-        with pytest.raises(NotOnGPUError, match="exact and fast standard deviations of energy and energies"):
+    for uncertainty, std in (("prior", ("energies",)), ("exact", ("forces",))):
+        with pytest.raises(NotOnGPUError, match="A GPU gives 'exact' ones of energies, and 'fast' ones of all"):
             model.evaluate([mixed], uncertainty=uncertainty, std=std)
 
 
@@ -308,6 +311,35 @@ def test_fast_deviations(gpu, model, mixed, monkeypatch, exact):
     assert model.potential_.fast.low_rank.rank == (model.potential_.n_sparse if exact == 512 else 8)
     assert_allclose(found.energy_std**2, expected.energy_std**2, rtol=1e-8, atol=1e-12)
     assert_allclose(found.energies_std**2, expected.energies_std**2, rtol=1e-8, atol=1e-12)
+
+
+def test_fast_deviations_of_forces(gpu, alloy, model, mixed):
+    """A committee; pairs have weights, RBF slopes along x; a model without pairs, and one atom alone."""
+    soap = fitted(alloy, Term(SOAP(4.0, n_max=3, l_max=2), RBF(0.5), n_sparse=10))
+    for given in (model, soap):
+        frames = [mixed, copper_gold(70, (True, True, True)), Atoms("Au")]
+        on_cpu, there = (
+            given.set_params(device=d).evaluate(frames, uncertainty="fast", std=("energies", "forces", "stress"))
+            for d in ("cpu", "cuda")
+        )
+        for expected, found in zip(on_cpu, there, strict=True):
+            assert_allclose(found.energies_std, expected.energies_std, rtol=1e-6)
+            assert_allclose(found.forces_std, expected.forces_std, rtol=1e-7, atol=1e-12)
+            assert (found.stress_std is None) == (expected.stress_std is None)
+            if expected.stress_std is not None:
+                assert_allclose(found.stress_std, expected.stress_std, rtol=1e-7, atol=1e-14)
+            assert found.energy_std is None
+        calc = GAPCalculator(given, device="cuda", uncertainty="fast", std=("forces",))
+        assert_allclose(calculated(calc, mixed).forces_std, on_cpu[0].forces_std, rtol=1e-7, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", [{"exponents": (-3, -1)}, {"tail_exponent": 1}])
+def test_other_forms_of_pairs(gpu, alloy, mixed, form):
+    pairs = TwoBody(3.5, **form)
+    model = fitted(alloy, Term(pairs, RBF(1.0), n_sparse={"Cu-Cu": 5, "Cu-Au": 6, "Au-Au": 5}, scale="std"))
+    (expected,), (found,) = (model.set_params(device=d).evaluate([mixed], uncertainty="exact") for d in ("cpu", "cuda"))
+    assert_same(found, expected)
+    assert_allclose(found.energies_std, expected.energies_std, rtol=1e-7)
 
 
 def test_the_self_test(gpu, monkeypatch, tmp_path, capsys):
