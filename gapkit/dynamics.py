@@ -144,7 +144,7 @@ class DeviceDynamics:
             How many.
         every : int, default 100
             Steps between two structures.
-        uncertainty : None, "exact" or "fast", default None
+        uncertainty : None, "exact", "fast" or "prior", default None
             Standard deviations of the total and of local energies of these structures, which are evaluated once more for it.
 
         Yields
@@ -184,11 +184,11 @@ class DeviceDynamics:
         engine, spreads, packet = self._engine, self._there.spreads(uncertainty), self._packet
         if spreads is not None:
             packet = engine.step(self._positions, energies=True, spreads=spreads(len(self._structure)))
-        found = engine.fetched(packet, with_energy_std=spreads is not None)
+        found = engine.fetched(packet)
         atoms = self._structure.copy()
         atoms.positions = self.xp.asnumpy(self._positions)
         atoms.set_velocities(self.xp.asnumpy(self._velocities))
-        (prediction,) = self.model.complete([prediction_of(atoms, found)], [atoms])
+        (prediction,) = self.model.complete([prediction_of(atoms, found)], [atoms], calibrate=uncertainty != "prior")
         results = {"energy": prediction.energy, "forces": prediction.forces}
         if prediction.stress is not None:
             results["stress"] = prediction.stress

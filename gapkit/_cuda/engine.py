@@ -25,12 +25,7 @@ _PAIR_BYTES = 120.0  # of the list, vectors and gradients of a pair
 
 
 class DeviceSpread(Protocol):
-    """Collects what standard deviations need, term by term; see `gapkit.model.device_spread`.
-
-    ``wanted`` has the names of what it collects.
-    """
-
-    wanted: frozenset[str]
+    """Collects what standard deviations need, term by term; see `gapkit.model.device_spread`."""
 
     def results(self, geometry: Geometry) -> dict[str, Any]:
         """Standard deviations by name: "energy", "energies", "forces" (of atoms as given), "virial"; eV and Å."""
@@ -98,10 +93,13 @@ class Packet:
         found, and standard deviation of the energy.
     places : dict of str to slice
         Where "forces", "energies", "energies_std", "forces_std" and "virial_std" are.
+    has_energy_std : bool
+        Whether the last number was collected.
     """
 
     numbers: Any
     places: dict[str, slice]
+    has_energy_std: bool
 
     @property
     def forces(self) -> Any:
@@ -243,7 +241,8 @@ class Engine:
         sizes = {"forces": 3 * n} | ({"energies": n} if energies else {})
         sizes |= {f"{name}_std": values.size for name, values in std.items() if name != "energy"}
         ends = np.cumsum([0, *sizes.values()]).tolist()
-        packet = Packet(xp.zeros(ends[-1] + _TAIL), {name: slice(*ends[k : k + 2]) for k, name in enumerate(sizes)})
+        places = {name: slice(*ends[k : k + 2]) for k, name in enumerate(sizes)}
+        packet = Packet(xp.zeros(ends[-1] + _TAIL), places, "energy" in std)
         of_forces = geometry.first, geometry.reverse, gradient, geometry.atoms, packet.forces
         launch("gather_force", n, *of_forces)
         if energies:
@@ -301,8 +300,8 @@ class Engine:
             raise LeftPhysicsError(f"Two atoms are {tail[7]:.2g} Å apart")
         return packet
 
-    def fetched(self, packet: Packet, *, with_energy_std: bool = False) -> Evaluation:
-        """What `step` gave, in NumPy; ``with_energy_std`` says whether the standard deviation of the energy was collected."""
+    def fetched(self, packet: Packet) -> Evaluation:
+        """What `step` gave, in NumPy."""
         host = self.xp.asnumpy(packet.numbers)
         found, tail = {name: host[place] for name, place in packet.places.items()}, host[-_TAIL:]
         return Evaluation(
@@ -310,7 +309,7 @@ class Engine:
             forces=found["forces"].reshape(-1, 3),
             virial=tail[1:7],
             energies=found.get("energies"),
-            energy_std=float(tail[9]) if with_energy_std else None,
+            energy_std=float(tail[9]) if packet.has_energy_std else None,
             energies_std=found.get("energies_std"),
             forces_std=found["forces_std"].reshape(-1, 3) if "forces_std" in found else None,
             virial_std=found.get("virial_std"),
@@ -320,5 +319,4 @@ class Engine:
 
     def _evaluated(self, positions: Any, energies: bool, spreads: Callable[[int], Sequence[DeviceSpread]] | None) -> Evaluation:
         collectors = spreads(len(positions)) if spreads else ()
-        packet = self.step(positions, energies=energies, spreads=collectors)
-        return self.fetched(packet, with_energy_std=any("energy" in c.wanted for c in collectors))
+        return self.fetched(self.step(positions, energies=energies, spreads=collectors))

@@ -17,6 +17,7 @@ from .._validation import check_choice
 from ..checks.findings import numbered
 from ..datasets import read_frames
 from ..model import GAPRegressor, Prediction, load
+from ..model.device import on_gpu
 from ..model.familiar import extrapolated
 from ..model.prediction import STD_CHOICES, STD_DEFAULT, UNCERTAINTY_CHOICES
 from ..report import (
@@ -34,6 +35,7 @@ from ..report import (
 from ..validation import ErrorRow, UncertaintyRow, error_table, learning_curve, uncertainty_table
 from .config import config_of, dump_config
 from .console import console, errors, guarded, print_table, warn_of_extrapolation
+from .training import Device
 
 __all__ = ["evaluate", "predicted_frames"]
 
@@ -70,6 +72,7 @@ def evaluate(
             metavar="KIND",
         ),
     ] = "exact",
+    device: Device = "cpu",
 ) -> None:
     """Errors of a model on labelled structures, per configuration type, and how good its error bars are.
 
@@ -80,6 +83,8 @@ def evaluate(
     fitted = load(model)
     frames, _ = read_frames(test)
     names = _chosen_std(std, uncertainty, fitted, sum(map(len, frames)), report is not None)
+    on_gpu(device, fitted)  # says what is missing
+    fitted.device = "cpu" if device == "cpu" else "auto"  # as far as the GPU has the error bars
     if not as_json:
         fitted.set_params(verbose=1)
     predictions = fitted.evaluate(frames, uncertainty=uncertainty if names else None, std=names)

@@ -23,7 +23,7 @@ from ..report import (
 from ..validation import GroupTest, error_table, extrapolation
 from .config import card_of, config_of, dump_config, override, read_config
 from .console import console, errors, guarded, print_ledger, print_table
-from .training import ConfigFile, EnergyKey, ForcesKey, Settings, StressKey, read_gap_fit_training, read_training
+from .training import ConfigFile, Device, EnergyKey, ForcesKey, Settings, StressKey, read_gap_fit_training, read_training
 
 __all__ = ["fit"]
 
@@ -52,6 +52,7 @@ def fit(
     report: Annotated[
         Path | None, typer.Option("--report", help="Write an HTML page: errors on the training set, sparse points, model card.")
     ] = None,
+    device: Device = "cpu",
     gap_fit: Annotated[
         str | None,
         typer.Option("--gap-fit", help="Options of QUIP's gap_fit, in place of others; TRAIN replaces at_file."),
@@ -87,7 +88,8 @@ def fit(
     if not output.parent.is_dir():
         raise FileNotFoundError(f"The folder of the output must exist; there is no {output.parent}.")
     start = time.perf_counter()
-    model.fit(frames)
+    model.set_params(device=device).fit(frames)
+    model.device = "cpu" if device == "cpu" else "auto"  # errors and error bars, as far as the GPU has them
     model.card_["given"] = card
     seconds = time.perf_counter() - start
     if calibrate:

@@ -26,6 +26,7 @@ from ..model.prediction import STD_DEFAULT, wanted_deviations
 from ..model.progress import track
 from ..validation import step_advice
 from .console import console, errors, guarded, warn_of_extrapolation
+from .training import Device
 
 __all__ = ["md"]
 
@@ -61,7 +62,7 @@ def md(
         float | None,
         typer.Option(help="End the run where a force component has a larger standard deviation than this, eV/Å."),
     ] = None,
-    device: Annotated[str, typer.Option(help="Where forces are computed: cpu, cuda (an NVIDIA GPU) or auto.")] = "cpu",
+    device: Device = "cpu",
     seed: Annotated[int, typer.Option(help="Of the velocities and the thermostat.")] = 0,
     output: Annotated[Path, typer.Option("-o", "--output", help="Trajectory (.traj); the log is beside it (.csv).")] = Path(
         "md.traj"

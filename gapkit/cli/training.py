@@ -15,6 +15,7 @@ from .console import console
 
 __all__ = [
     "ConfigFile",
+    "Device",
     "EnergyKey",
     "ForcesKey",
     "Settings",
@@ -32,6 +33,7 @@ Settings = Annotated[
 EnergyKey = Annotated[str | None, typer.Option(help="Key of the energies, if not one of the usual.")]
 ForcesKey = Annotated[str | None, typer.Option(help="Key of the forces.")]
 StressKey = Annotated[str | None, typer.Option(help="Key of the stresses or virials.")]
+Device = Annotated[str, typer.Option(help="Where it is computed: cpu, cuda (an NVIDIA GPU) or auto.")]
 
 
 def read_training(

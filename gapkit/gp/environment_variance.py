@@ -12,12 +12,14 @@ not 1, or a constant f0² is in the kernel, QUIP's own is not a variance (it tak
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import blas
 
+from .._backend import solve_lower
 from ..exceptions import NumericalWarning
 from .sparse_term import SparseTerm, pivoted_cholesky
 
@@ -74,6 +76,13 @@ class EnvironmentVariance:
             )
         return cls(term, group, kept, factor, images)
 
+    def on_device(self, xp: Any) -> EnvironmentVariance:
+        """The same with the arrays of another module: CuPy."""
+        images = None if self.images is None else xp.asarray(self.images)
+        return replace(
+            self, term=self.term.on_device(xp), kept=xp.asarray(self.kept), factor=xp.asarray(self.factor), images=images
+        )
+
     def prior(self, values: Array) -> tuple[Array, Array]:
         """δ² k(x, x) + ρ² of each environment, eV², and its derivative by the features as the kernel sees them."""
         term = self.term
@@ -81,7 +90,7 @@ class EnvironmentVariance:
         if self.images is None:
             slope = term.delta**2 * term.kernel.diag_slopes(x)[:, None] * x
             return term.delta**2 * term.kernel.diag(x) + REGULARISATION**2, slope
-        own, slope = np.zeros(len(x)), np.zeros_like(x)
+        own, slope = np.zeros_like(x, shape=len(x)), np.zeros_like(x)
         for image in self.images:
             y = term.seen(self.group, values[:, image])
             xy, xx, yy = (np.einsum("nf,nf->n", p, q)[:, None] for p, q in ((x, y), (x, x), (y, y)))
@@ -143,7 +152,7 @@ class EnvironmentVariance:
     def _whitened(self, kernel: Array) -> Array:
         """Of the kernels with all points, shape (n_kept, n_environments)."""
         rows = _summed(kernel * self._amplitudes, self._n_images)[:, self.kept]
-        result: Array = blas.dtrsm(1.0, self.factor, np.ascontiguousarray(rows).T, lower=1)
+        result: Array = solve_lower(self.factor, rows.astype(float, order="C", copy=False).T)
         return result
 
 

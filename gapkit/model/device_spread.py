@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,12 +12,13 @@ from .._cuda.geometry import Geometry
 from .._cuda.launch import launch
 from .._cuda.memory import Memory
 from ..descriptors.on_device import Block, DeviceDescriptor, DeviceFeatures
+from ..gp.environment_variance import EnvironmentVariance
 from ..gp.sparse_term import SparseTerm
 from .fast_spread import closed_terms, fast_deviations, slope_of_member
 from .potential import Potential
-from .spread import deviations, with_amplitudes
+from .spread import clipped, deviations, with_amplitudes
 
-__all__ = ["CommitteeOnDevice", "Environments", "FastSpreadOnDevice", "SpreadOnDevice"]
+__all__ = ["Collector", "CommitteeOnDevice", "Environments", "FastSpreadOnDevice", "PriorSpreadOnDevice", "SpreadOnDevice"]
 
 
 class Environments(NamedTuple):
@@ -188,3 +190,43 @@ class CommitteeOnDevice:
                 squares["virial"] += geometry.virial(gradient) ** 2
         asked = {"forces": "forces", "stress": "virial"}
         return {asked[name]: np.sqrt(squares[asked[name]] / max(1, len(self.members))) for name in self.wanted}
+
+
+class PriorSpreadOnDevice:
+    """QUIP's deviations of local energies: `gapkit.model.prior_spread.PriorSpread` of one structure.
+
+    Parameters
+    ----------
+    potential : Potential
+        With or without a posterior.
+    environment_variances : list of list of EnvironmentVariance or None
+        Those of the potential, with CuPy's arrays.
+    n_atoms : int
+        Of the structure.
+    """
+
+    def __init__(
+        self, potential: Potential, environment_variances: Sequence[Sequence[EnvironmentVariance | None]], n_atoms: int
+    ) -> None:
+        self.potential, self.environment_variances = potential, environment_variances
+        self.variance, self.prior = cupy().zeros(n_atoms), cupy().zeros(n_atoms)
+
+    def add(self, environments: Environments) -> None:
+        """Add a block of environments of a term."""
+        number, term, descriptor, _, block, features, kernel = environments
+        left_open = self.environment_variances[number][block.group]
+        assert left_open is not None  # noqa: S101 - groups without points have no block
+        if kernel is None:
+            kernel = term.kernel(term.seen(block.group, features.values), term.seen(block.group, term.points[block.group]))
+        share = descriptor.multiplicity * (1.0 if features.weights is None else features.weights**2)
+        prior, _ = left_open.prior(features.values)
+        descriptor.add_energies(block, share * prior, self.prior)
+        descriptor.add_energies(block, share * (prior - left_open.known(kernel)), self.variance)
+
+    def results(self, geometry: Geometry) -> dict[str, Any]:
+        """Standard deviations (eV) of the local energies."""
+        return {"energies": np.sqrt(clipped(self.potential, self.variance, self.prior, "local energies"))}
+
+
+Collector = SpreadOnDevice | CommitteeOnDevice | PriorSpreadOnDevice
+"""What `gapkit._cuda.engine.Engine.step` is given."""

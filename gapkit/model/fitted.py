@@ -139,7 +139,7 @@ class FittedModel(RegressorMixin, UncertaintyMethods, TermParameters):  # type: 
                 for k, atoms in track(enumerate(frames), "predictions", len(frames), show=show):
                     one = there.predict(atoms, uncertainty=uncertainty, std=std, frame=k)
                     one = replace(one, forces=one.forces if forces else None, stress=one.stress if stress else None)
-                    result += self.complete([one], [atoms], k)
+                    result += self.complete([one], [atoms], k, calibrate=uncertainty != "prior")
                 return result
             except DeviceMemoryError as error:
                 cpu_instead(self.device, error)

@@ -26,9 +26,10 @@ from ..descriptors.on_device import DeviceDescriptor, PairsOnDevice
 from ..descriptors.soap_on_device import SoapOnDevice
 from ..descriptors.triplets_on_device import TripletsOnDevice
 from ..exceptions import InvalidStructureError, NotOnGPUError
+from ..gp.environment_variance import EnvironmentVariance
 from ..gp.sparse_term import SparseTerm
 from ..neighbors import SHORTEST_DISTANCE, NeighborList, check_structures
-from .device_spread import CommitteeOnDevice, Environments, FastSpreadOnDevice, SpreadOnDevice
+from .device_spread import Collector, CommitteeOnDevice, Environments, FastSpreadOnDevice, PriorSpreadOnDevice, SpreadOnDevice
 from .potential import ON_DEVICE, Potential, posterior_of
 from .prediction import STD_DEFAULT, Prediction, wanted_deviations
 from .repulsion import Repulsion
@@ -203,6 +204,12 @@ class ModelOnDevice:
         result.__dict__["fast"] = replace(fast, low_rank=low_rank, projection=put(fast.projection), members=members)
         return result
 
+    @cached_property
+    def environment_variances(self) -> list[list[EnvironmentVariance | None]]:
+        """What the sparse points leave open, per term and group."""
+        xp = self.engine.xp
+        return [[v and v.on_device(xp) for v in of_term] for of_term in self.potential.environment_variances]
+
     def predict(
         self, atoms: Atoms, *, uncertainty: str | None = None, std: Collection[str] = STD_DEFAULT, frame: int = 0
     ) -> Prediction:
@@ -212,7 +219,7 @@ class ModelOnDevice:
         ----------
         atoms : ase.Atoms
             One structure.
-        uncertainty : None, "exact" or "fast", default None
+        uncertainty : None, "exact", "fast" or "prior", default None
             Standard deviations.
         std : collection of {"energy", "energies", "forces", "stress"}, default the first two
             Which; the last two with "fast" only.
@@ -242,9 +249,7 @@ class ModelOnDevice:
             NeighborList.from_atoms([atoms], potential.neighbor_range, first_frame=frame)  # raises, naming the atoms
         return prediction_of(atoms, result)
 
-    def spreads(
-        self, uncertainty: str | None, std: Collection[str] = STD_DEFAULT
-    ) -> Callable[[int], list[SpreadOnDevice | CommitteeOnDevice]] | None:
+    def spreads(self, uncertainty: str | None, std: Collection[str] = STD_DEFAULT) -> Callable[[int], list[Collector]] | None:
         """What makes collectors of standard deviations for a number of atoms; None if none are wanted; see `predict`."""
         if uncertainty is None:
             return None
@@ -252,9 +257,11 @@ class ModelOnDevice:
         wanted, memory = wanted_deviations(uncertainty, std), self.engine.memory
         of_energies, of_derivatives = wanted & {"energy", "energies"}, wanted & {"forces", "stress"}
 
-        def collectors(n_atoms: int) -> list[SpreadOnDevice | CommitteeOnDevice]:
-            result: list[SpreadOnDevice | CommitteeOnDevice] = []
-            if of_energies and uncertainty == "fast":
+        def collectors(n_atoms: int) -> list[Collector]:
+            result: list[Collector] = []
+            if uncertainty == "prior":
+                result.append(PriorSpreadOnDevice(self.potential, self.environment_variances, n_atoms))
+            elif of_energies and uncertainty == "fast":
                 result.append(FastSpreadOnDevice(self.with_fast_posterior, n_atoms, wanted=of_energies, memory=memory))
             elif of_energies:
                 result.append(SpreadOnDevice(self.with_posterior, n_atoms, wanted=of_energies, memory=memory))
@@ -278,10 +285,9 @@ class ModelOnDevice:
 def check_uncertainty(uncertainty: str | None, std: Collection[str]) -> None:
     """Raise `NotOnGPUError` if an uncertainty has no GPU code."""
     wanted = wanted_deviations(uncertainty, std)
-    of_derivatives = wanted & {"forces", "stress"}
-    if uncertainty == "prior" or (uncertainty == "exact" and of_derivatives):
+    if uncertainty == "exact" and wanted & {"forces", "stress"}:
         what = f"uncertainty={uncertainty!r} and std={tuple(std)}"
-        remedy = "A GPU gives 'exact' ones of energies, and 'fast' ones of all. For others use device='cpu'."
+        remedy = "A GPU gives exact ones of energies, and 'fast' ones of all. For others use device='cpu'."
         raise NotOnGPUError(describe("device", f"'cpu' with {what}", "cuda", remedy))
 
 

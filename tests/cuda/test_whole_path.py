@@ -7,11 +7,14 @@ import logging
 import numpy as np
 import pytest
 from ase import Atoms, units
+from ase.io import read, write
 from ase.md.verlet import VelocityVerlet
 from numpy.testing import assert_allclose
+from typer.testing import CliRunner
 
-from gapkit import RBF, SOAP, DotProduct, DScribe, GAPCalculator, GAPRegressor, Term, ThreeBody, TwoBody
+from gapkit import ACSF, RBF, SOAP, DotProduct, DScribe, GAPCalculator, GAPRegressor, Term, ThreeBody, TwoBody
 from gapkit._cuda.memory import Memory
+from gapkit.cli.main import app
 from gapkit.exceptions import DeviceMemoryError, GPUNotAvailable, InvalidStructureError, NotOnGPUError
 from gapkit.model.device import _say_once
 from gapkit.model.on_device import ModelOnDevice, model_on_device, on_device
@@ -123,12 +126,29 @@ def test_molecular_dynamics(gpu, model):
     assert_allclose(run(device="cuda"), run(), rtol=0, atol=1e-10)
 
 
+def test_commands_that_fit_and_evaluate(gpu, alloy, tmp_path):
+    """The GPU has no exact deviations of forces: the CPU computes them."""
+    write(tmp_path / "train.xyz", alloy, format="extxyz")
+    settings = ["--set", "soap.n_sparse=10", "--set", "soap.n_max=3", "--set", "soap.l_max=2", "--no-calibrate"]
+    found = []
+    for device in ("cpu", "cuda"):
+        model, predicted = str(tmp_path / f"{device}.gap"), str(tmp_path / f"{device}.xyz")
+        evaluate = ["evaluate", model, str(tmp_path / "train.xyz"), "-o", predicted]
+        for command in (
+            ["fit", str(tmp_path / "train.xyz"), *settings, "-o", model],
+            evaluate,
+            [*evaluate, "--std", "energies,forces"],
+        ):
+            with gpu.counted() as counts:
+                result = CliRunner().invoke(app, [*command, "--device", device])
+            assert result.exit_code == 0, result.output
+            assert (counts["in"] > 0) == (device == "cuda")
+            found.append(None if command[0] == "fit" else np.concatenate([a.get_forces() for a in read(predicted, ":")]))
+    for k in (1, 2):
+        assert_allclose(found[k], found[k + 3], rtol=0, atol=1e-7)  # files have 8 digits
+
+
 def test_the_command(gpu, model_file, tmp_path):
-    from ase.io import read, write
-    from typer.testing import CliRunner
-
-    from gapkit.cli.main import app
-
     write(tmp_path / "start.xyz", copper_gold(72, (True, True, True), 8))
     found = []
     for device in ("cpu", "cuda"):
@@ -201,17 +221,17 @@ def test_what_has_no_gpu_code_is_named(gpu, alloy, model, mixed):
     with pytest.raises(NotOnGPUError, match=r"`device` must be 'cpu' with the term 'foreign'; got 'cuda'\. DScribe"):
         foreign.set_params(device="cuda").predict([mixed])
     model.device = "cuda"
-    for uncertainty, std in (("prior", ("energies",)), ("exact", ("forces",))):
-        with pytest.raises(NotOnGPUError, match="A GPU gives 'exact' ones of energies, and 'fast' ones of all"):
-            model.evaluate([mixed], uncertainty=uncertainty, std=std)
+    with pytest.raises(NotOnGPUError, match="A GPU gives exact ones of energies, and 'fast' ones of all"):
+        model.evaluate([mixed], uncertainty="exact", std=("forces",))
 
 
 def test_auto_takes_the_cpu_and_says_why_once(gpu, alloy, model, mixed, caplog):
     _say_once.cache_clear()
-    expected = model.evaluate([mixed], uncertainty="prior")[0]
+    std = ("stress",)
+    expected = model.evaluate([mixed], uncertainty="exact", std=std)[0]
     with caplog.at_level(logging.WARNING, "gapkit"):
         for _ in range(2):
-            found = model.set_params(device="auto").evaluate([mixed], uncertainty="prior")[0]
+            found = model.set_params(device="auto").evaluate([mixed], uncertainty="exact", std=std)[0]
     assert found.energy == expected.energy
     assert len(caplog.records) == 1
     assert "device='auto' takes the CPU" in caplog.text
@@ -331,6 +351,20 @@ def test_fast_deviations_of_forces(gpu, alloy, model, mixed):
             assert found.energy_std is None
         calc = GAPCalculator(given, device="cuda", uncertainty="fast", std=("forces",))
         assert_allclose(calculated(calc, mixed).forces_std, on_cpu[0].forces_std, rtol=1e-7, atol=1e-12)
+
+
+def test_prior_deviations(gpu, alloy, model, mixed):
+    """Of all terms; triplets have images of their points.  They need no posterior, and no calibration touches them."""
+    triplets = Term(ThreeBody(3.2), RBF(1.0), n_sparse=6, scale="std", delta=0.2)
+    acsf = Term(ACSF(4.0, g2_params=[[1.0, 2.0]]), RBF(1.0), n_sparse=3)
+    for given in (model, fitted(alloy, triplets, acsf).calibrate("loo")):
+        expected, found = (
+            given.set_params(device=d).evaluate([mixed, Atoms("Au")], uncertainty="prior") for d in ("cpu", "cuda")
+        )
+        for one, other in zip(found, expected, strict=True):
+            assert_same(one, other)
+            assert one.energy_std is None
+            assert_allclose(one.energies_std**2, other.energies_std**2, rtol=1e-8, atol=1e-12)
 
 
 @pytest.mark.parametrize("form", [{"exponents": (-3, -1)}, {"tail_exponent": 1}])
