@@ -66,7 +66,7 @@ def prior_variances(term: SparseTerm, neighbors: NeighborList, labels: Sequence[
 
 
 def rows_and_priors(
-    terms: Sequence[SparseTerm], neighbors: NeighborList, labels: Sequence[Labels], with_prior: Sequence[bool]
+    terms: Sequence[SparseTerm], neighbors: NeighborList, labels: Sequence[Labels], priors_of: Sequence[SparseTerm | None]
 ) -> tuple[Rows, list[Rows | None]]:
     """`kernel_rows` of all terms and `prior_variances` of some of them, from one computation of the features.
 
@@ -74,8 +74,9 @@ def rows_and_priors(
     ----------
     terms, neighbors, labels
         As for `kernel_rows`.
-    with_prior : sequence of bool
-        Terms whose prior variances are wanted; they have one environment per atom.
+    priors_of : sequence of (SparseTerm or None)
+        The terms whose prior variances are wanted, with NumPy's arrays, None for the others; they have one environment per
+        atom.
 
     Returns
     -------
@@ -84,16 +85,16 @@ def rows_and_priors(
         One per term.
     """
     assembly, priors = RowAssembly(terms, neighbors, labels), list[Rows | None]()
-    for term, wanted in zip(terms, with_prior, strict=True):
+    for term, here in zip(terms, priors_of, strict=True):
         entries_until = term.descriptor.entries_until(neighbors)
-        if not wanted:
+        if here is None:
             for centers in assembly.blocks(term, entries_until):
                 assembly.add(term, term.descriptor.compute(neighbors, jacobian=assembly.derivatives, centers=centers))
             priors.append(None)
             continue
         parts = []
         for structures, features in _by_structures(term, neighbors, labels):
-            parts.append(_variances(term, labels[structures], structures, features))
+            parts.append(_variances(here, labels[structures], structures, features))
             start, stop = neighbors.first_atom[[structures.start, structures.stop]]
             for environments in assembly.blocks(term, entries_until[start : stop + 1]):
                 assembly.add(term, features.part(environments))

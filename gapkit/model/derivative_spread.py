@@ -35,7 +35,9 @@ def derivative_deviations(
         Labels(None, np.zeros((int(n), 3)) if "forces" in wanted else None, np.zeros(6) if stress else None, "")
         for n, stress in zip(np.diff(neighbors.first_atom), of_stress, strict=True)
     ]
-    rows, priors = rows_and_priors(potential.terms, neighbors, labels, [potential.is_open(term) for term in potential.terms])
+    rows, priors = rows_and_priors(
+        potential.terms, neighbors, labels, [term if potential.is_open(term) else None for term in potential.terms]
+    )
     prior_forces, prior_stress = np.zeros(len(rows.forces)), np.zeros(len(rows.stress))
     for term, prior in zip(potential.terms, priors, strict=True):
         if prior is not None:

@@ -73,12 +73,18 @@ class RowBlock:
     divisor: Array
 
 
-def whitened_rows(terms: Sequence[SparseTerm], chunk: RowChunk, *, unexplained: bool = False) -> Iterator[RowBlock]:
-    """Rows of a chunk, kind by kind; ``unexplained`` asks for prior variances, which cost as much again."""
+def whitened_rows(
+    terms: Sequence[SparseTerm], chunk: RowChunk, *, unexplained: bool = False, here: Sequence[SparseTerm] | None = None
+) -> Iterator[RowBlock]:
+    """Rows of a chunk, kind by kind.
+
+    ``unexplained`` asks for prior variances, which cost as much again and are computed on the CPU: ``here`` has the terms with
+    NumPy's arrays, if ``terms`` are on a GPU.
+    """
     neighbor_range = max(term.descriptor.neighbor_range for term in terms)
     neighbors = NeighborList.from_atoms(chunk.frames, neighbor_range, first_frame=chunk.numbers[0])
-    with_prior = [unexplained and term.descriptor.one_per_atom for term in terms]
-    rows, priors = rows_and_priors(terms, neighbors, chunk.labels, with_prior)
+    priors_of = [term if unexplained and term.descriptor.one_per_atom else None for term in here or terms]
+    rows, priors = rows_and_priors(terms, neighbors, chunk.labels, priors_of)
     y, own = targets(neighbors, chunk.labels), own_noise(neighbors, chunk.labels)
     sizes = np.diff(neighbors.first_atom)
     for kind in KINDS:
@@ -147,11 +153,11 @@ def fold_rows(
     factors: Factors = {} if onto is None else onto
     if executor is None:
         if not on_gpu:
-            _fold_chunks(factors, model, chunks, approximation, show)
+            _fold_chunks(factors, model, model, chunks, approximation, show)
             return factors
         with memory_errors(cupy()):
-            model = replace(model, sparse=[term.on_device(cupy()) for term in model.sparse])
-            _fold_chunks(factors, model, chunks, approximation, show)
+            there = replace(model, sparse=[term.on_device(cupy()) for term in model.sparse])
+            _fold_chunks(factors, there, model, chunks, approximation, show)
             for factor in factors.values():
                 factor.to_host()
         return factors
@@ -176,7 +182,7 @@ def fold_task(model: SparseModel, chunks: Sequence[RowChunk], approximation: str
     """Fold some chunks: the unit of work of an executor."""
     factors: Factors = {}
     with one_thread_in_workers():
-        _fold_chunks(factors, model, chunks, approximation)
+        _fold_chunks(factors, model, model, chunks, approximation)
     return factors
 
 
@@ -195,12 +201,16 @@ def merge_factors(factors: Factors, others: Mapping[str, RowFactor]) -> None:
 
 
 def _fold_chunks(
-    factors: Factors, model: SparseModel, chunks: Sequence[RowChunk], approximation: str, show: bool = False
+    factors: Factors, model: SparseModel, here: SparseModel, chunks: Sequence[RowChunk], approximation: str, show: bool = False
 ) -> None:
-    """Fold the rows of chunks into ``factors``, in place and in order, while those of the next ones are computed."""
+    """Fold the rows of chunks into ``factors``, in place and in order, while those of the next ones are computed.
+
+    ``here`` is the same model with NumPy's arrays.
+    """
+    unexplained = approximation in ("fitc", "vfe")
 
     def rows_of(chunk: RowChunk) -> tuple[RowChunk, list[RowBlock]]:
-        return chunk, list(whitened_rows(model.sparse, chunk, unexplained=approximation in ("fitc", "vfe")))
+        return chunk, list(whitened_rows(model.sparse, chunk, unexplained=unexplained, here=here.sparse))
 
     for chunk, blocks in track(in_threads(rows_of, chunks), "rows", len(chunks), show=show):
         while blocks:  # each goes before the next chunk comes

@@ -46,9 +46,11 @@ def test_fit(gpu, alloy, kind):
     assert_equal_models(there.set_params(device="cpu"), cpu)
 
 
-def test_partial_fit_and_fitc(gpu, alloy):
-    whole = model("soap", approximation="fitc").fit(alloy[:6]).partial_fit(alloy[6:])
-    there = model("soap", approximation="fitc", device="cuda").fit(alloy[:6]).partial_fit(alloy[6:])
+@pytest.mark.parametrize("kind", ["soap", "acsf and triplets"])
+def test_partial_fit_and_fitc(gpu, alloy, kind):
+    """Prior variances are the CPU's, also of features that are scaled and centred."""
+    whole = model(kind, approximation="fitc").fit(alloy[:6]).partial_fit(alloy[6:])
+    there = model(kind, approximation="fitc", device="cuda").fit(alloy[:6]).partial_fit(alloy[6:])
     assert_equal_models(there.set_params(device="cpu"), whole)
 
 
