@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -12,7 +11,6 @@ from ..exceptions import GPUNotAvailable
 __all__ = ["GPUStatus", "gpu_status", "require"]
 
 _PACKAGES = (("cupy", "CuPy"), ("numba_cuda", "numba-cuda"))
-_LIBRARIES = (("cublas", "cuBLAS"), ("cusolver", "cuSOLVER"), ("curand", "cuRAND"))  # products, fits, Langevin dynamics
 _INSTALL = "pip install 'gapkit[cuda13]' (driver 580 or newer) or 'gapkit[cuda12]' (driver 525 or newer)"
 
 
@@ -50,12 +48,11 @@ def gpu_status() -> GPUStatus:
         return GPUStatus(False, f"no CUDA device can be used ({_first_line(error)})", remedy)
     if n_devices == 0:
         return GPUStatus(False, "no CUDA device is visible", "Look at nvidia-smi and at CUDA_VISIBLE_DEVICES.")
-    for library, name in _LIBRARIES:
-        try:
-            import_module(f"cupy_backends.cuda.libs.{library}")
-        except ImportError as error:
-            remedy = "pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x[ctk])"
-            return GPUStatus(False, f"{name} is missing ({_first_line(error)})", remedy)
+    try:  # for products, Langevin dynamics, fits
+        from cupy_backends.cuda.libs import cublas, curand, cusolver  # noqa: F401
+    except ImportError as error:
+        remedy = "pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x[ctk])"
+        return GPUStatus(False, f"cuBLAS, cuRAND or cuSOLVER is missing ({_first_line(error)})", remedy)
     try:
         name = runtime.getDeviceProperties(runtime.getDevice())["name"].decode()
     except Exception as error:

@@ -35,8 +35,9 @@ def machine(monkeypatch):
         cupy, libs = ModuleType("cupy"), ModuleType("cupy_backends.cuda.libs")
         cupy.cuda = SimpleNamespace(runtime=runtime)
         for library in ("cublas", "cusolver", "curand"):
-            found = None if library == missing else ModuleType(library)  # None makes an import fail
-            monkeypatch.setitem(sys.modules, f"cupy_backends.cuda.libs.{library}", found)
+            monkeypatch.delitem(sys.modules, f"cupy_backends.cuda.libs.{library}", raising=False)
+            if library != missing:
+                setattr(libs, library, ModuleType(library))
         monkeypatch.setattr(status, "_is_installed", lambda module: True)
         monkeypatch.setitem(sys.modules, "cupy", cupy)
         monkeypatch.setitem(sys.modules, "cupy_backends.cuda.libs", libs)
@@ -57,8 +58,8 @@ def test_a_working_gpu(machine):
         (Runtime(driverGetVersion=fails), "", "runtime cannot be used", "gapkit[cuda13]"),
         (Runtime(getDeviceCount=fails), "", "no CUDA device can be used (RuntimeError: cudaErrorNoDevice", "nvidia-smi"),
         (Runtime(getDeviceCount=lambda: 0), "", "no CUDA device is visible", "CUDA_VISIBLE_DEVICES"),
-        (Runtime(), "cublas", "cuBLAS is missing", "pip install 'cupy-cuda13x[ctk]'"),
-        (Runtime(), "curand", "cuRAND is missing", "pip install 'cupy-cuda13x[ctk]'"),
+        (Runtime(), "cublas", "cannot import name 'cublas'", "pip install 'cupy-cuda13x[ctk]'"),
+        (Runtime(), "curand", "cannot import name 'curand'", "pip install 'cupy-cuda13x[ctk]'"),
         (Runtime(getDeviceProperties=fails), "", "does not answer", "nvidia-smi"),
     ],
 )
