@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from .._device import device_function
 from .._device.angular import angular_power
-from .._device.pair import radial_function
-from .bodies import functions_within
+from .._device.pair import radial_function, radial_functions_slopes
 
 __all__ = ["symmetry_basis", "symmetry_function", "symmetry_gradient"]
 
@@ -23,6 +22,17 @@ Index = NDArray[np.int64]
 
 _ZERO = np.float64(0.0)
 _ONE = np.float64(1.0)
+
+
+@device_function
+def _functions_within(r: float, reach: float, segments: Array, table: Array, values: Array, slopes: Array) -> None:
+    """Tabulated functions of a distance and their slopes; zeros at ``reach`` and beyond."""
+    if r < reach:
+        radial_functions_slopes(r, segments, table, values, slopes)
+    else:
+        for f in range(values.size):
+            values[f] = _ZERO
+            slopes[f] = _ZERO
 
 
 @device_function
@@ -42,8 +52,8 @@ def symmetry_basis(
 ) -> None:
     """Functions of the distance of a pair, and their slopes; zeros at ``reach`` and beyond."""
     r = distance_p[first_pair + q]
-    functions_within(r, reach, pair_segments, pair_table, g_qg[q], dg_qg[q])
-    functions_within(r, reach, triplet_segments, triplet_table, g_qt[q], dg_qt[q])
+    _functions_within(r, reach, pair_segments, pair_table, g_qg[q], dg_qg[q])
+    _functions_within(r, reach, triplet_segments, triplet_table, g_qt[q], dg_qt[q])
 
 
 @device_function

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .._device import device_function
 from .._device.harmonics import harmonics
-from .._device.pair import contract_gradient, radial_function, radial_functions_slopes
+from .._device.pair import contract_gradient, radial_function
 from .._device.repulsion import switched_zbl
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "adjoint",
     "angular",
     "expand",
-    "functions_within",
     "gather_force",
     "move",
     "pair_gradient",
@@ -62,17 +61,6 @@ def move(
         vector_pc[p, c] = d
         square += d * d
     distance_p[p] = sqrt(square)
-
-
-@device_function
-def functions_within(r: float, reach: float, segments: Array, table: Array, values: Array, slopes: Array) -> None:
-    """Tabulated functions of a distance and their slopes; zeros at ``reach`` and beyond."""
-    if r < reach:
-        radial_functions_slopes(r, segments, table, values, slopes)
-    else:
-        for f in range(values.size):
-            values[f] = _ZERO
-            slopes[f] = _ZERO
 
 
 @device_function

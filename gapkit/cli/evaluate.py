@@ -35,7 +35,7 @@ from ..report import (
 from ..validation import ErrorRow, UncertaintyRow, error_table, learning_curve, uncertainty_table
 from .config import config_of, dump_config
 from .console import console, errors, guarded, print_table, warn_of_extrapolation
-from .training import Device
+from .training import Device, as_far_as_possible
 
 __all__ = ["evaluate", "predicted_frames"]
 
@@ -84,7 +84,7 @@ def evaluate(
     frames, _ = read_frames(test)
     names = _chosen_std(std, uncertainty, fitted, sum(map(len, frames)), report is not None)
     on_gpu(device, fitted)  # says what is missing
-    fitted.device = "cpu" if device == "cpu" else "auto"  # as far as the GPU has the error bars
+    fitted.device = as_far_as_possible(device)
     if not as_json:
         fitted.set_params(verbose=1)
     predictions = fitted.evaluate(frames, uncertainty=uncertainty if names else None, std=names)

@@ -23,7 +23,17 @@ from ..report import (
 from ..validation import GroupTest, error_table, extrapolation
 from .config import card_of, config_of, dump_config, override, read_config
 from .console import console, errors, guarded, print_ledger, print_table
-from .training import ConfigFile, Device, EnergyKey, ForcesKey, Settings, StressKey, read_gap_fit_training, read_training
+from .training import (
+    ConfigFile,
+    Device,
+    EnergyKey,
+    ForcesKey,
+    Settings,
+    StressKey,
+    as_far_as_possible,
+    read_gap_fit_training,
+    read_training,
+)
 
 __all__ = ["fit"]
 
@@ -89,7 +99,7 @@ def fit(
         raise FileNotFoundError(f"The folder of the output must exist; there is no {output.parent}.")
     start = time.perf_counter()
     model.set_params(device=device).fit(frames)
-    model.device = "cpu" if device == "cpu" else "auto"  # errors and error bars, as far as the GPU has them
+    model.device = as_far_as_possible(device)
     model.card_["given"] = card
     seconds = time.perf_counter() - start
     if calibrate:

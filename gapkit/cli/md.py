@@ -26,7 +26,7 @@ from ..model.prediction import STD_DEFAULT, wanted_deviations
 from ..model.progress import track
 from ..validation import step_advice
 from .console import console, errors, guarded, warn_of_extrapolation
-from .training import Device
+from .training import Device, as_far_as_possible
 
 __all__ = ["md"]
 
@@ -79,7 +79,7 @@ def md(
     fitted = load(model)
     atoms: Atoms = read(start, index=-1)
     calculator = GAPCalculator(fitted, device=device)
-    fitted.device = "cpu" if device == "cpu" else "auto"  # of error bars, as far as the GPU has them
+    fitted.device = as_far_as_possible(device)  # of error bars
     rng = np.random.default_rng(seed)
     if not atoms.has("momenta") or not np.any(atoms.get_momenta()):
         thermalize_momenta(atoms, temperature_K=temperature, rng=rng)

@@ -21,6 +21,7 @@ __all__ = [
     "Settings",
     "StressKey",
     "Train",
+    "as_far_as_possible",
     "read_gap_fit_training",
     "read_training",
 ]
@@ -34,6 +35,11 @@ EnergyKey = Annotated[str | None, typer.Option(help="Key of the energies, if not
 ForcesKey = Annotated[str | None, typer.Option(help="Key of the forces.")]
 StressKey = Annotated[str | None, typer.Option(help="Key of the stresses or virials.")]
 Device = Annotated[str, typer.Option(help="Where it is computed: cpu, cuda (an NVIDIA GPU) or auto.")]
+
+
+def as_far_as_possible(device: str) -> str:
+    """Where error bars and the like are computed: on the GPU, if it is asked for and has code for them."""
+    return "cpu" if device == "cpu" else "auto"
 
 
 def read_training(

@@ -76,12 +76,10 @@ class EnvironmentVariance:
             )
         return cls(term, group, kept, factor, images)
 
-    def on_device(self, xp: Any) -> EnvironmentVariance:
-        """The same with the arrays of another module: CuPy."""
+    def on_device(self, xp: Any, term: SparseTerm) -> EnvironmentVariance:
+        """The same with the arrays of another module, CuPy; ``term`` has them already."""
         images = None if self.images is None else xp.asarray(self.images)
-        return replace(
-            self, term=self.term.on_device(xp), kept=xp.asarray(self.kept), factor=xp.asarray(self.factor), images=images
-        )
+        return replace(self, term=term, kept=xp.asarray(self.kept), factor=xp.asarray(self.factor), images=images)
 
     def prior(self, values: Array) -> tuple[Array, Array]:
         """δ² k(x, x) + ρ² of each environment, eV², and its derivative by the features as the kernel sees them."""

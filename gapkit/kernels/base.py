@@ -24,7 +24,7 @@ from sklearn.gaussian_process.kernels import Kernel as SklearnKernel
 from .._backend import row_products
 from .._validation import check_real
 
-__all__ = ["KERNELS", "Constant", "Kernel", "Product", "Sum"]
+__all__ = ["KERNELS", "Constant", "Kernel", "Product", "Sum", "gradient_of_sum"]
 
 Array = NDArray[np.float64]
 Curvature = tuple[Array | None, Array | None, Array | None, Array | None, Array | None]
@@ -180,10 +180,7 @@ class Kernel(SklearnKernel):  # type: ignore[misc]
         """What `sum_and_gradient` gives, and the kernel itself, of shape (n, m)."""
         kernel, a, b = self.value_and_slopes(X, S)
         a *= alpha
-        gradient = a @ S
-        if b is not None:
-            gradient += (b @ alpha)[:, None] * X
-        return kernel @ alpha, gradient, kernel
+        return kernel @ alpha, gradient_of_sum(a, b, X, S, alpha), kernel
 
     def is_stationary(self) -> bool:
         """Whether k depends on x - s alone."""
@@ -207,6 +204,14 @@ class Kernel(SklearnKernel):  # type: ignore[misc]
     def __repr__(self) -> str:
         # scikit-learn prints logarithms of hyperparameters
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.get_params(deep=False).items())})"
+
+
+def gradient_of_sum(weighted: Array, b: Array | None, X: Array, S: Array, alpha: Array) -> Array:
+    """Gradient of sum_m alpha_m k(x, s_m) from ``weighted`` = A alpha, of shape (n, m), and B of `Kernel.value_and_slopes`."""
+    gradient = weighted @ S
+    if b is not None:
+        gradient += (b @ alpha)[:, None] * X
+    return gradient
 
 
 def _squares(X: Array) -> Array:

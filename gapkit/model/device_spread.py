@@ -14,7 +14,8 @@ from .._cuda.memory import Memory
 from ..descriptors.on_device import Block, DeviceDescriptor, DeviceFeatures
 from ..gp.environment_variance import EnvironmentVariance
 from ..gp.sparse_term import SparseTerm
-from .fast_spread import closed_terms, fast_deviations, slope_of_member
+from ..kernels.base import gradient_of_sum
+from .fast_spread import closed_terms, fast_deviations
 from .potential import Potential
 from .spread import clipped, deviations, with_amplitudes
 
@@ -35,6 +36,16 @@ class Environments(NamedTuple):
     block: Block
     features: DeviceFeatures
     kernel: Any
+
+    def seen(self) -> Any:
+        """Features as the kernel sees them."""
+        return self.term.seen(self.block.group, self.features.values)
+
+    def kernel_with(self, seen: Any) -> Any:
+        """The kernel of ``seen`` with the sparse points, computed where it is not known."""
+        if self.kernel is not None:
+            return self.kernel
+        return self.term.kernel(seen, self.term.seen(self.block.group, self.term.points[self.block.group]))
 
 
 class SpreadOnDevice:
@@ -74,11 +85,9 @@ class SpreadOnDevice:
 
     def add(self, environments: Environments) -> None:
         """Add a block of environments of a term."""
-        number, term, descriptor, _, block, features, kernel = environments
-        group = block.group
-        seen = term.seen(group, features.values)
-        if kernel is None:
-            kernel = term.kernel(seen, term.seen(group, term.points[group]))
+        number, term, descriptor, _, block, features, _ = environments
+        group, seen = block.group, environments.seen()
+        kernel = environments.kernel_with(seen)
         weights = None if features.weights is None else descriptor.multiplicity * features.weights
         kernel = kernel if weights is None else kernel * term.weights[group]
         for part, start in self._parts(number, group, kernel):
@@ -169,11 +178,11 @@ class CommitteeOnDevice:
             shape = len(self.members), geometry.n_pairs, 3
             self.memory.at_a_time(8.0 * max(1, int(np.prod(shape))), "standard deviations of forces and stresses")
             self.gradients = cupy().zeros(shape)
-        x, points = (term.seen(block.group, values) for values in (features.values, term.points[block.group]))
+        x, points = environments.seen(), term.seen(block.group, term.points[block.group])
         kernel, a, b = term.kernel.value_and_slopes(x, points)
         for member, gradient in zip(self.members, self.gradients, strict=True):
             alpha = descriptor.multiplicity * member[number][block.group] * term.weights[block.group]
-            slope, of_weight = slope_of_member(term, block.group, x, points, (a, b), alpha), None
+            slope, of_weight = term.scaled(block.group, gradient_of_sum(a * alpha, b, x, points, alpha)), None
             if features.weights is not None:
                 slope, of_weight = slope * features.weights[:, None], kernel @ alpha
             descriptor.pullback(geometry, block, features, slope, of_weight, gradient)
@@ -213,15 +222,14 @@ class PriorSpreadOnDevice:
 
     def add(self, environments: Environments) -> None:
         """Add a block of environments of a term."""
-        number, term, descriptor, _, block, features, kernel = environments
+        number, _, descriptor, _, block, features, _ = environments
         left_open = self.environment_variances[number][block.group]
         assert left_open is not None  # noqa: S101 - groups without points have no block
-        if kernel is None:
-            kernel = term.kernel(term.seen(block.group, features.values), term.seen(block.group, term.points[block.group]))
         share = descriptor.multiplicity * (1.0 if features.weights is None else features.weights**2)
         prior, _ = left_open.prior(features.values)
         descriptor.add_energies(block, share * prior, self.prior)
-        descriptor.add_energies(block, share * (prior - left_open.known(kernel)), self.variance)
+        known = left_open.known(environments.kernel_with(environments.seen()))
+        descriptor.add_energies(block, share * (prior - known), self.variance)
 
     def results(self, geometry: Geometry) -> dict[str, Any]:
         """Standard deviations (eV) of the local energies."""

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from ..descriptors import Features
 from ..gp.observations import forces_and_stresses
 from ..gp.sparse_term import SparseTerm
+from ..kernels.base import gradient_of_sum
 from ..neighbors import NeighborList
 from .potential import Potential
 from .spread import Spread, clipped, with_amplitudes
 
-__all__ = ["Committee", "FastSpread", "closed_terms", "fast_deviations", "slope_of_member"]
+__all__ = ["Committee", "FastSpread", "closed_terms", "fast_deviations"]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -79,17 +80,6 @@ def fast_deviations(potential: Potential, rows: Array, prior: Array, what: str) 
     return result
 
 
-def slope_of_member(
-    term: SparseTerm, group: int, x: Array, points: Array, slopes: tuple[Array, Array | None], alpha: Array
-) -> Array:
-    """dE/dx of environments of a group for coefficients alpha, from `Kernel.value_and_slopes`; arrays may be CuPy's."""
-    a, b = slopes
-    result = (a * alpha) @ points
-    if b is not None:
-        result += (b @ alpha)[:, None] * x
-    return term.scaled(group, result)
-
-
 class Committee:
     """Pair gradients of the energy of each member of a committee, and their spread.
 
@@ -121,7 +111,7 @@ class Committee:
             kernel, a, b = term.kernel.value_and_slopes(x, points)
             for k, coefficients in enumerate(self.members):
                 alpha = n_times * coefficients[t][group] * of_points
-                slope[k, found] = slope_of_member(term, group, x, points, (a, b), alpha)
+                slope[k, found] = term.scaled(group, gradient_of_sum(a * alpha, b, x, points, alpha))
                 if features.weights is not None:
                     energy[k, found] = kernel @ alpha
         for k, gradient in enumerate(self.gradients):

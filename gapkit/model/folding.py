@@ -18,6 +18,7 @@ from ..gp.posterior import RowFactor, SparsePosterior
 from ..gp.prior import rows_and_priors
 from ..gp.sparse_term import SparseTerm, coefficients_from, whiten
 from ..neighbors import NeighborList
+from .device import fits_on_gpu
 from .progress import track
 from .training import RowChunk, SparseModel
 
@@ -120,7 +121,7 @@ def fold_rows(
     approximation: str = "dtc",
     executor: Executor | None = None,
     onto: Factors | None = None,
-    on_gpu: bool = False,
+    device: str = "cpu",
     show: bool = False,
 ) -> Factors:
     """Fold the whitened rows of all labels into one factor per row group.
@@ -140,19 +141,24 @@ def fold_rows(
         Where the chunks are folded; the factors are merged here, in the order of the chunks.
     onto : dict of str to RowFactor, optional
         Factors of rows that are there already; changed in place.
-    on_gpu : bool, default False
-        Whether a GPU does the algebra, if there is no executor: products with the sparse points, rows, factors.  Features and
-        their derivatives are computed on the CPU.
+    device : {"cpu", "cuda", "auto"}, default "cpu"
+        Where the algebra is done if there is no executor: products with the sparse points, rows, factors.  Features and their
+        derivatives are computed on the CPU.
     show : bool, default False
         Whether to show a progress bar.
 
     Returns
     -------
     dict of str to RowFactor
+
+    Raises
+    ------
+    GPUNotAvailable, DeviceMemoryError
+        With "cuda", if there is no GPU that can be used, or it has too little memory.
     """
     factors: Factors = {} if onto is None else onto
     if executor is None:
-        if not on_gpu:
+        if not fits_on_gpu(device, model):
             _fold_chunks(factors, model, model, chunks, approximation, show)
             return factors
         with memory_errors(cupy()):

@@ -187,13 +187,17 @@ class ModelOnDevice:
         """The same model with the pairs of another structure: for molecular dynamics, with a skin (Å)."""
         return ModelOnDevice(self.potential, self.engine.twin(skin))
 
+    @property
+    def terms(self) -> list[SparseTerm]:
+        """Those of the potential, with CuPy's arrays."""
+        return [term.term for term in self.engine.terms if isinstance(term, TermOnDevice)]
+
     @cached_property
     def with_posterior(self) -> Potential:
         """The potential with CuPy's arrays, as far as standard deviations need them."""
         posterior, xp = posterior_of(self.potential), self.engine.xp
         there = replace(posterior, factor=xp.asarray(posterior.factor), weights=xp.asarray(posterior.weights))
-        terms = [term.term for term in self.engine.terms if isinstance(term, TermOnDevice)]
-        return replace(self.potential, terms=terms, posterior=there)
+        return replace(self.potential, terms=self.terms, posterior=there)
 
     @cached_property
     def with_fast_posterior(self) -> Potential:
@@ -207,8 +211,8 @@ class ModelOnDevice:
     @cached_property
     def environment_variances(self) -> list[list[EnvironmentVariance | None]]:
         """What the sparse points leave open, per term and group."""
-        xp = self.engine.xp
-        return [[v and v.on_device(xp) for v in of_term] for of_term in self.potential.environment_variances]
+        pairs = zip(self.terms, self.potential.environment_variances, strict=True)
+        return [[v and v.on_device(self.engine.xp, term) for v in of_term] for term, of_term in pairs]
 
     def predict(
         self, atoms: Atoms, *, uncertainty: str | None = None, std: Collection[str] = STD_DEFAULT, frame: int = 0

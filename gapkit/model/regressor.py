@@ -23,7 +23,7 @@ from .automatic import decide_terms
 from .baseline import atomic_energies_above, decide_baseline, without_baseline
 from .calibration_methods import CalibrationMethods
 from .card import data_card, software_card
-from .device import check_device, fits_on_gpu
+from .device import check_device
 from .familiar import largest_familiar_std
 from .fitted import FittedModel
 from .fitting import choose_terms, collect_labels, grow_terms
@@ -261,7 +261,7 @@ class GAPRegressor(CalibrationMethods, FittedModel):
             chunks,
             approximation=self.approximation,
             executor=executor,
-            on_gpu=executor is None and fits_on_gpu(self.device, model),
+            device=self.device,
             show=show,
         )
         model, of_amplitudes = search_amplitudes(model, factors, training, e0, self.optimize, self.random_state)
@@ -333,7 +333,7 @@ class GAPRegressor(CalibrationMethods, FittedModel):
             approximation=self.approximation,
             executor=executor,
             onto={} if add_sparse else deepcopy(self.factors_),
-            on_gpu=executor is None and fits_on_gpu(self.device, model),
+            device=self.device,
             show=bool(self.verbose),
         )
         if self.potential_.posterior.is_widened and self.calibration_ is not None:
